@@ -1,0 +1,46 @@
+"""Canonical JSON of specs and the keys made from it.
+
+A key is the sha256 of the canonical JSON of a spec, nested specs included, with the revision of every component that
+it names. As a spec contains its inputs as specs, the key of a trial changes when anything upstream of it changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+# Raise a number when a component's behaviour changes, so that results computed with the old behaviour are not reused.
+# A component is named `<spec class>.<field>=<value>`, a whole spec class by its name; all others are at revision 1.
+REVISIONS: dict[str, int] = {}
+
+
+def canonical(spec: Any) -> Any:
+    """`spec` as JSON-ready data. Each dataclass becomes an object with its class name as `kind` and, where one of its
+    components is above revision 1, its `revisions`. Raises TypeError for a value that no spec may hold."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        kind = type(spec).__name__
+        fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+        result: dict[str, Any] = {"kind": kind, **{name: canonical(value) for name, value in fields.items()}}
+        named = [kind]
+        for name, value in fields.items():
+            values = value if isinstance(value, tuple) else (value,)
+            named += [f"{kind}.{name}={value}" for value in values if isinstance(value, str)]
+        revisions = {name: REVISIONS[name] for name in named if name in REVISIONS}
+        return result | ({"revisions": revisions} if revisions else {})
+    if isinstance(spec, (tuple, list)):
+        return [canonical(value) for value in spec]
+    if spec is None or isinstance(spec, (bool, int, float, str)):
+        return spec
+    raise TypeError(f"a spec may not hold {spec!r} of type {type(spec).__name__}")
+
+
+def to_json(spec: Any) -> str:
+    """Canonical JSON: sorted names, no blanks, floats in their shortest exact form; NaN and infinity are refused."""
+    return json.dumps(canonical(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key(spec: Any) -> str:
+    """The key of a spec: 64 hexadecimal digits."""
+    return hashlib.sha256(to_json(spec).encode()).hexdigest()

@@ -1,0 +1,38 @@
+"""A bounded scratch directory for downloaded artifacts. It is no store: whatever it holds can be deleted at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+LIMIT_BYTES = 2_000_000_000
+
+
+def directory() -> Path:
+    """`WORKBENCH_SCRATCH`, else `workbench-<user id>` in the directory for temporary files."""
+    configured = os.environ.get("WORKBENCH_SCRATCH")
+    return Path(configured) if configured else Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}"
+
+
+def touch(path: Path) -> None:
+    """Mark a file as used now."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def trim(limit_bytes: int = LIMIT_BYTES) -> None:
+    """Delete the files that were used longest ago until `limit_bytes` are left. Races with other processes are fine."""
+    entries = []
+    for path in directory().rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                entries.append((path.stat().st_mtime, path.stat().st_size, path))
+    excess = sum(size for _, size, _ in entries) - limit_bytes
+    for _, size, path in sorted(entries):
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            excess -= size

@@ -39,10 +39,10 @@ def load(spec: DataSpec, location: Path | None) -> Dataset:
                     f"data: {location} lacks {' and '.join(missing)}; it must hold images and labels, "
                     f"and holds {', '.join(arrays.files) or 'nothing'}."
                 )
-            images, labels = arrays["images"], arrays["labels"]
+            images, labels = np.asarray(arrays["images"]), np.asarray(arrays["labels"])
     except UserError:
         raise
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"data: {location} cannot be read as an .npz file: {error}.") from error
     pixels = _channels_first(images, location)
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):

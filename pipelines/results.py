@@ -17,8 +17,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +108,8 @@ def artifact(uri: str, run_id: str, name: str) -> Path:
     """A local, read-only copy of an artifact of a run that has ended; kept in the bounded scratch directory."""
     target = scratch.directory() / "artifacts" / run_id / name
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            path = Path(MlflowClient(uri).download_artifacts(run_id, name, folder))
-            shutil.move(path, target)
-        scratch.trim()
+        with scratch.arriving(target) as folder:
+            Path(MlflowClient(uri).download_artifacts(run_id, name, str(folder))).replace(target)
     scratch.touch(target)
     return target
 

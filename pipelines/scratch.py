@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 LIMIT_BYTES = 2_000_000_000
@@ -16,18 +17,27 @@ def directory() -> Path:
     return Path(configured) if configured else Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}"
 
 
+@contextlib.contextmanager
+def arriving(target: Path) -> Iterator[Path]:
+    """A folder beside `target` to download into: a rename from there is atomic. The directory is trimmed afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="arriving-") as folder:
+        yield Path(folder)
+    trim(keep=target)
+
+
 def touch(path: Path) -> None:
     """Mark a file as used now."""
     with contextlib.suppress(OSError):
         os.utime(path)
 
 
-def trim(limit_bytes: int = LIMIT_BYTES) -> None:
+def trim(limit_bytes: int = LIMIT_BYTES, keep: Path | None = None) -> None:
     """Delete the files that were used longest ago until `limit_bytes` are left. Races with other processes are fine."""
     entries = []
     for path in directory().rglob("*"):
         with contextlib.suppress(OSError):
-            if path.is_file():
+            if path.is_file() and path != keep:
                 entries.append((path.stat().st_mtime, path.stat().st_size, path))
     excess = sum(size for _, size, _ in entries) - limit_bytes
     for _, size, path in sorted(entries):

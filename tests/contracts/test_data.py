@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+
 from workbench import data
 from workbench.data import cifar10, fashion_mnist, files, idx, splits
 from workbench.data.dataset import Dataset

@@ -1,0 +1,73 @@
+"""What went wrong, in one line, and what follows from it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+from workbench.registry import UserError
+
+# Told in the text of an error only, by SQLite and by the MLflow server.
+DISK_FULL = ("no space left on device", "database or disk is full", "disk quota exceeded")
+UNREACHABLE = (
+    "max retries exceeded",
+    "connection refused",
+    "failed to establish a new connection",
+    "timed out",
+)
+
+
+class Stopped(BaseException):
+    """The user's Ctrl-C or a SIGTERM. Not an Exception, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class Aborted(RuntimeError):
+    """A failure after which no other stage can succeed: the execution ends."""
+
+
+def reason(error: BaseException) -> str:
+    """One line about an error."""
+    text = " ".join(str(error).split()) or "no message"
+    if is_disk_full(error):
+        return f"the disk is full ({text[:300]})"
+    known = isinstance(error, (UserError, Aborted)) or type(error).__name__ == "Diverged"
+    return text[:1000] if known else f"{type(error).__name__}: {text[:1000]}"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there is no space left, here or where MLflow stores."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in DISK_FULL)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a server did not answer, after all retries of the client."""
+    text = str(error).lower()
+    return isinstance(error, ConnectionError) or any(sign in text for sign in UNREACHABLE)
+
+
+def log_to_file(folder: Path, name: str) -> Path:
+    """Send this process's log to a new file in `folder`, or among the temporary files where that cannot be written."""
+    file_name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / file_name
+        handler = logging.FileHandler(path, delay=False)
+    except OSError:
+        path = Path(tempfile.gettempdir()) / file_name
+        handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("pipelines")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    return path

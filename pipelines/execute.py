@@ -1,0 +1,258 @@
+"""Run a plan: one loop, and behind one seam the executors that run its stages inline or in Ray tasks."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pipelines import errors
+from pipelines.plan import Plan, Stage
+from pipelines.tracking import Done, Tracking, require_server
+from pipelines.work import Outcome, Setting, record_failure, run_stage
+from workbench.registry import UserError
+
+LOG = logging.getLogger(__name__)
+ATTEMPTS = 3
+WAIT_SECONDS = 0.5
+
+
+class Executor(Protocol):
+    """Where stages are run. `slots` is how many to submit at once, `concurrency` how many run at the same time."""
+
+    slots: int
+    concurrency: int
+
+    def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
+        """Have a stage run. Its outcome is told by `outcomes` later."""
+
+    def outcomes(self) -> list[Outcome]:
+        """The stages that ended since the last call; waits for a moment, not for ever."""
+
+    def stop(self) -> None:
+        """Stop what is running, at once; called whatever happened."""
+
+
+class Listener(Protocol):
+    """Who is told how an execution goes."""
+
+    def started(self, stage: Stage) -> None:
+        """The stage was submitted."""
+
+    def ended(self, stage: Stage, outcome: Outcome) -> None:
+        """The stage ended, for good."""
+
+    def passed(self) -> None:
+        """A moment passed."""
+
+
+class InlineExecutor:
+    """One stage after the other in this process."""
+
+    slots = concurrency = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Stage, Mapping[str, Done], Setting]] = deque()
+
+    def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
+        self._queue.append((stage, inputs, setting))
+
+    def outcomes(self) -> list[Outcome]:
+        return [run_stage(*self._queue.popleft())] if self._queue else []
+
+    def stop(self) -> None:
+        self._queue.clear()
+
+
+class RayExecutor:
+    """Ray tasks, as many at once as there are CPUs for.
+
+    Tasks are not retried by Ray: a worker that died leaves a run behind, which has to be ended before another attempt,
+    and a task killed for memory would be retried for ever.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        import ray
+
+        self._ray = ray
+        self._tasks: dict[Any, tuple[Stage, Setting]] = {}
+        self._remote = ray.remote(run_stage)
+        _connect(address)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._largest = {
+            name: max((n.get(name, 0) for n in nodes), default=0) for name in ("CPU", "GPU", "memory")
+        }
+        total = ray.cluster_resources()
+        self.concurrency = max(1, int(total.get("CPU", 1)))
+        self.slots = 2 * self.concurrency + 2  # a few in the queue, so that no worker waits for the driver
+        self.has_gpu = self._largest["GPU"] >= 1
+        self.description = (
+            f"Ray at {ray.get_runtime_context().gcs_address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, "
+            f"{total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs, {total.get('memory', 0) / 1e9:.1f} GB"
+        )
+
+    def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
+        # More than any node has would wait for ever.
+        task = self._remote.options(
+            name=f"{stage.kind}: {stage.name}",
+            num_cpus=min(stage.resources.cpus, self._largest["CPU"]),
+            num_gpus=min(stage.resources.gpus, self._largest["GPU"]),
+            memory=int(min(stage.resources.memory_bytes, self._largest["memory"] / 2)),
+            max_retries=0,
+        )
+        self._tasks[task.remote(stage, inputs, setting)] = (stage, setting)
+
+    def outcomes(self) -> list[Outcome]:
+        if not self._tasks:
+            return []
+        waiting = list(self._tasks)
+        ready, _ = self._ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)
+        if ready:  # all that are ready by now, not only the first
+            ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        return [self._outcome(reference) for reference in ready]
+
+    def _outcome(self, reference: Any) -> Outcome:
+        stage, setting = self._tasks.pop(reference)
+        try:
+            outcome: Outcome = self._ray.get(reference)
+            return outcome
+        except self._ray.exceptions.RayError as error:  # the worker or its node died
+            lines = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0][:300]}"
+            tracking = Tracking(setting.tracking_uri)
+            tracking.end_running([stage.experiment], setting.execution, reason, key=stage.key)
+            return Outcome(key=stage.key, status="FAILED", reason=reason, details=str(error), transient=True)
+
+    def stop(self) -> None:
+        for reference in self._tasks:
+            self._ray.cancel(reference, force=True)
+        self._tasks.clear()
+        self._ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Join the cluster at `address`, or the one that RAY_ADDRESS or this machine has; start a local one where there is
+    none. Raises UserError when the cluster that was asked for does not answer."""
+    import ray
+
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # ray's future default: CPU tasks see no GPU
+    asked = address or os.environ.get("RAY_ADDRESS")
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": True,
+    }
+    if asked in (None, "local"):
+        try:
+            if asked is None:
+                ray.init(address="auto", **settings)
+                return
+        except ConnectionError:
+            LOG.info("no running Ray cluster found, starting a local one")
+        ray.init(address="local", include_dashboard=False, **settings)
+        return
+    assert asked is not None
+    hint = "start one with `ray start --head`, or leave out --address to have a local one"
+    host, _, port = asked.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdigit():
+            socket.create_connection(
+                (host, int(port)), timeout=3
+            ).close()  # Ray itself waits for half a minute
+        elif asked != "auto":
+            raise UserError(f"address: {asked!r} given; 'auto', 'local' or host:port is needed")
+        ray.init(address=asked, **settings)
+    except (ConnectionError, OSError) as error:
+        raise UserError(f"address: no Ray cluster answers at {asked}; {hint}") from error
+
+
+def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener) -> dict[str, Outcome]:
+    """Run what is to do; returns how each stage ended that was to do. A stage starts as soon as its inputs are done,
+    those on which the longest chain of work hangs first; one that fails fails those that need it, and no others.
+
+    Raises Aborted when nothing further can succeed: the disk is full, or the MLflow server is gone.
+    """
+    stages = {stage.key: stage for stage in plan.to_do}
+    done = dict(plan.done)
+    missing = {key: {need for need in stage.needs if need not in done} for key, stage in stages.items()}
+    users: dict[str, list[str]] = {}
+    for key, stage in stages.items():
+        for need in stage.needs:
+            users.setdefault(need, []).append(key)
+    urgency = _urgency(stages, users)
+    order = {key: number for number, key in enumerate(stages)}
+    ready = [(-urgency[key], order[key], key) for key in stages if not missing[key]]
+    heapq.heapify(ready)
+    running: dict[str, int] = {}  # attempts
+    ended: dict[str, Outcome] = {}
+    fatal = ""
+
+    def conclude(outcome: Outcome) -> None:
+        key = outcome.key
+        ended[key] = outcome
+        listener.ended(stages[key], outcome)
+        if outcome.done is not None:
+            done[key] = outcome.done
+        for user in users.get(key, ()):
+            if user in ended:
+                continue
+            if outcome.done is None:
+                reason = f"needs {stages[key].name!r}, which failed: {outcome.reason}"
+                record_failure(stages[user], setting, reason)
+                conclude(Outcome(key=user, status="FAILED", reason=reason))
+            else:
+                missing[user].discard(key)
+                if not missing[user]:
+                    heapq.heappush(ready, (-urgency[user], order[user], user))
+
+    while (ready and not fatal) or running:
+        while ready and len(running) < executor.slots and not fatal:
+            _, _, key = heapq.heappop(ready)
+            running[key] = 1
+            _submit(stages[key], done, executor, setting, listener)
+        for outcome in executor.outcomes():
+            if outcome.status == "FAILED":
+                LOG.warning("%s: %s\n%s", stages[outcome.key].name, outcome.reason, outcome.details)
+            if outcome.fatal:
+                fatal = outcome.reason
+            elif outcome.transient and running[outcome.key] < ATTEMPTS:
+                running[outcome.key] += 1
+                _submit(stages[outcome.key], done, executor, setting, listener)
+                continue
+            elif outcome.transient:
+                _require_server(setting)
+            del running[outcome.key]
+            conclude(outcome)
+        listener.passed()
+    if fatal:
+        raise errors.Aborted(fatal)
+    return ended
+
+
+def _submit(
+    stage: Stage, done: Mapping[str, Done], executor: Executor, setting: Setting, listener: Listener
+) -> None:
+    executor.submit(stage, {need: done[need] for need in stage.needs}, setting)
+    listener.started(stage)
+
+
+def _require_server(setting: Setting) -> None:
+    try:
+        if setting.tracking_uri.startswith("http"):
+            require_server(setting.tracking_uri)
+    except UserError as error:
+        raise errors.Aborted(str(error)) from error
+
+
+def _urgency(stages: Mapping[str, Stage], users: Mapping[str, list[str]]) -> dict[str, float]:
+    """For each stage the work of the longest chain that starts with it."""
+    result: dict[str, float] = {}
+    for key in reversed(stages):  # users come after what they use
+        result[key] = stages[key].work + max((result[user] for user in users.get(key, ())), default=0.0)
+    return result

@@ -58,7 +58,7 @@ class DiffusionSpec:
     """A diffusion model. `prediction` is what the network's output means: the noise, the clean image, the velocity,
     or `unit`, the unit-variance mixture of the two that Karras et al. (2022) derive.
 
-    `noise_density` is the law of t in training and `weighting` the weight on the squared error of the clean mean.
+    `noise_density` is the law of t in training and `weighting` the weight on the squared error of the output.
     `variance` is that of the reverse step: fixed (small or large, Ho et al. 2020) or learned (Nichol & Dhariwal 2021).
     """
 
@@ -66,7 +66,7 @@ class DiffusionSpec:
     schedule: ScheduleSpec = ScheduleSpec()
     prediction: Prediction = "unit"
     noise_density: str = "uniform"
-    weighting: str = "unit"
+    weighting: str = "output"
     variance: Variance = "small"
     conditional: bool = True
     label_dropout: float = 0.1
@@ -221,12 +221,14 @@ def with_fields(spec: _Spec, fields: Mapping[str, Any] | Arm) -> _Spec:
 def _with_field(spec: Any, path: list[str], value: Any, whole: str) -> Any:
     known = [field.name for field in dataclasses.fields(spec)]
     if path[0] not in known:
-        raise ValueError(f"field {whole!r}: {type(spec).__name__} has no {path[0]!r}; it has {', '.join(known)}")
+        raise ValueError(
+            f"field {whole!r}: {type(spec).__name__} has no {path[0]!r}; it has {', '.join(known)}"
+        )
     inner = value if len(path) == 1 else _with_field(getattr(spec, path[0]), path[1:], value, whole)
     return dataclasses.replace(spec, **{path[0]: inner})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Ratio:
     """The statistic `measure(arm) / measure(reference)`, one value a seed, its interval taken on the logarithm."""
 
@@ -235,7 +237,7 @@ class Ratio:
     reference: Arm
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Slope:
     """The statistic d log(measure) / d log(field) by least squares over all arms, one value a seed.
 

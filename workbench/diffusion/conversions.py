@@ -1,0 +1,84 @@
+"""What a network may predict, and the way from each prediction to the clean mean and back.
+
+With x_t = alpha x_0 + sigma noise and data of standard deviation s:
+
+    noise      F = noise                            D = (x_t - sigma F) / alpha               (Ho et al., 2020)
+    clean      F = x_0                              D = F
+    velocity   F = alpha noise - sigma x_0          D = (alpha x_t - sigma F) / (alpha^2 + sigma^2)
+                                                                                     (Salimans & Ho, 2022)
+    unit       F = (s alpha noise - sigma x_0 / s) / v   D = (alpha s^2 x_t - s sigma v F) / v^2,
+               v^2 = alpha^2 s^2 + sigma^2                       (Karras et al., 2022, table 1, for any alpha)
+
+The last has unit variance for data of any s, and is the velocity when s = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Conversion = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """`denoised(output, x_t, alpha, sigma, s)` and `target(x_0, noise, alpha, sigma, s)`, all [B, *S] or broadcastable.
+
+    `gain(alpha, sigma, s)` is |d denoised / d output|, by which an error of the output becomes one of the clean mean.
+    """
+
+    denoised: Conversion
+    target: Conversion
+    gain: Callable[[Tensor, Tensor, float], Tensor]
+
+
+def _unit_variance(alpha: Tensor, sigma: Tensor, s: float) -> Tensor:
+    return (alpha.square() * s**2 + sigma.square()).sqrt()
+
+
+PARAMETRISATIONS: dict[str, Parametrisation] = {
+    "noise": Parametrisation(
+        denoised=lambda output, x_t, alpha, sigma, s: (x_t - sigma * output) / alpha,
+        target=lambda x_0, noise, alpha, sigma, s: noise,
+        gain=lambda alpha, sigma, s: sigma / alpha,
+    ),
+    "clean": Parametrisation(
+        denoised=lambda output, x_t, alpha, sigma, s: output,
+        target=lambda x_0, noise, alpha, sigma, s: x_0,
+        gain=lambda alpha, sigma, s: alpha / alpha,
+    ),
+    "velocity": Parametrisation(
+        denoised=lambda output, x_t, alpha, sigma, s: (
+            (alpha * x_t - sigma * output) / _unit_variance(alpha, sigma, 1).square()
+        ),
+        target=lambda x_0, noise, alpha, sigma, s: alpha * noise - sigma * x_0,
+        gain=lambda alpha, sigma, s: sigma / _unit_variance(alpha, sigma, 1).square(),
+    ),
+    "unit": Parametrisation(
+        denoised=lambda output, x_t, alpha, sigma, s: (
+            (alpha * s**2 * x_t - s * sigma * _unit_variance(alpha, sigma, s) * output)
+            / _unit_variance(alpha, sigma, s).square()
+        ),
+        target=lambda x_0, noise, alpha, sigma, s: (
+            (s * alpha * noise - sigma * x_0 / s) / _unit_variance(alpha, sigma, s)
+        ),
+        gain=lambda alpha, sigma, s: s * sigma / _unit_variance(alpha, sigma, s),
+    ),
+}
+
+
+def noise_from(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E[noise | x_t] = (x_t - alpha D) / sigma."""
+    return (x_t - alpha * denoised) / sigma
+
+
+def score_from(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The gradient of log p_t at x_t by Tweedie's formula: (alpha D - x_t) / sigma^2."""
+    return (alpha * denoised - x_t) / sigma.square()
+
+
+def velocity_from(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """alpha E[noise | x_t] - sigma D (Salimans & Ho, 2022)."""
+    return alpha * noise_from(denoised, x_t, alpha, sigma) - sigma * denoised

@@ -1,0 +1,60 @@
+"""Where and how precisely something is computed: the device, the arithmetic, the threads. Never part of a spec."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Both are the same question to oneDNN's CPU dispatch; torch has no public name for it yet.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """`device` in torch's words, `precision` of the network's arithmetic, CPU `threads` (0: leave as they are)."""
+
+    device: torch.device = torch.device("cpu")
+    precision: torch.dtype = torch.float32
+    threads: int = 0
+
+    @classmethod
+    def best(cls, *, threads: int = 0, gpu: bool = False) -> Execution:
+        """bf16 where the processor or GPU has it, float32 elsewhere."""
+        device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        return cls(
+            device=device,
+            precision=torch.bfloat16 if has_fast_bf16(device) else torch.float32,
+            threads=threads,
+        )
+
+    def apply(self) -> None:
+        """Set the number of CPU threads of this process."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which a network is trained: float32 weights, products in `precision`."""
+        reduced = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module on the device, in channels_last memory: what convolutions in bf16 want on CPU and GPU alike."""
+        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that this process has held so far: on the GPU for a CUDA device, resident set otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,298 @@
+"""fit(): the one training loop for every family.
+
+All randomness of step k is addressed by (seed, k), so a fit that continues from a checkpoint ends bit for bit where an
+uninterrupted one would have ended (same device, precision and threads), and no random state has to be stored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workbench import rng
+from workbench.data import Dataset, Split, to_float
+from workbench.execution import Execution, peak_memory_bytes
+from workbench.identity import key
+from workbench.models import Event, Model, build
+from workbench.spec import FitSpec, OptimiserSpec
+
+RECORDS = 50  # points of a learning curve
+VALIDATION_ROWS = 512
+
+
+class Diverged(RuntimeError):
+    """A loss that is not finite: a result of the fit, not a mistake in its use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a fit is. `images_per_second` is that since the last report."""
+
+    images_seen: int
+    images_total: int
+    images_per_second: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """The result: averaged weights, the learning curve (a record a row, `images_seen` in each) and what it cost."""
+
+    weights: dict[str, Tensor]
+    history: tuple[dict[str, float], ...]
+    cost: dict[str, float]
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a fit stands; everything else follows from the spec and the weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    spec: FitSpec,
+    dataset: Dataset,
+    *,
+    execution: Execution,
+    on_progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    on_checkpoint: Callable[[Path], None] | None = None,
+) -> Fitted:
+    """Train the model of `spec` on the training split of `dataset`.
+
+    With `checkpoint`, the state is written to that file every `checkpoint_seconds` (then `on_checkpoint` is called),
+    and a file that is there already and belongs to this spec is continued from. Raises Diverged when a loss is not
+    finite, UserError when the spec names an unknown component or does not fit the data.
+    """
+    execution.apply()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(address(spec.seed, "weights"))
+        model = build(spec.model, Event.of(dataset))
+    execution.place(model)
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    objectives = model.objectives()
+    optimisers = [adam(list(objective.parameters()), spec.optimiser) for objective in objectives]
+    position = Position()
+    if checkpoint is not None and checkpoint.exists():
+        position = load_checkpoint(checkpoint, spec, model, average, optimisers) or position
+
+    images = dataset.train.images.to(execution.device)
+    labels = dataset.train.labels.to(execution.device)
+    steps, batch = spec.budget.steps, spec.budget.batch_size
+    every = max(1, steps // RECORDS)
+    losses = torch.zeros(len(objectives), device=execution.device)
+    norms = torch.zeros(every, device=execution.device)
+    started = saved = recorded = time.perf_counter()
+    before = position.seconds
+    model.train()
+    while position.step < steps:
+        rows = batch_rows(spec.seed, position.step, batch, len(images)).to(execution.device)
+        x_0, y = to_float(images[rows], dataset.levels), labels[rows]
+        rate = learning_rate(spec.optimiser, position.step * batch, spec.budget.images_seen)
+        for index, (objective, optimiser) in enumerate(zip(objectives, optimisers, strict=True)):
+            generator = rng.stream(spec.seed, f"loss {objective.name}", position.step)
+            with torch.random.fork_rng(devices=[]):  # dropout draws from the global stream
+                torch.manual_seed(address(spec.seed, "dropout", position.step, index))
+                with execution.autocast():
+                    loss = objective.loss(x_0, y, generator).mean()
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
+            norms[position.step % every] = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+            losses[index] += loss.detach()
+        position.step += 1
+        blend(
+            average, model, halflife_images=spec.ema_halflife_images, seen=position.step * batch, batch=batch
+        )
+
+        if position.step % every == 0 or position.step == steps:
+            now = time.perf_counter()
+            count = position.step % every or every
+            means = (losses / count).tolist()
+            losses.zero_()
+            position.seconds = before + now - started
+            if not all(map(math.isfinite, means)):
+                raise Diverged(
+                    f"the loss became {means} after {position.step * batch} images (seed {spec.seed})"
+                )
+            record = {
+                "images_seen": float(position.step * batch),
+                "learning_rate": rate,
+                "seconds": position.seconds,
+            }
+            record |= {f"loss_{o.name}": mean for o, mean in zip(objectives, means, strict=True)}
+            record["gradient_norm"] = float(norms[:count].mean())
+            record["gradient_norm_deviation"] = float(norms[:count].std(correction=0))
+            position.history.append(record)
+            if on_progress is not None:
+                speed = count * batch / max(now - recorded, 1e-9)
+                on_progress(
+                    Progress(
+                        images_seen=position.step * batch,
+                        images_total=steps * batch,
+                        images_per_second=speed,
+                        loss=means[0],
+                    )
+                )
+            recorded = now
+        if (
+            checkpoint is not None
+            and time.perf_counter() - saved > checkpoint_seconds
+            and position.step < steps
+        ):
+            position.seconds = before + time.perf_counter() - started
+            save_checkpoint(checkpoint, spec, model, average, optimisers, position)
+            saved = time.perf_counter()
+            if on_checkpoint is not None:
+                on_checkpoint(checkpoint)
+
+    model.load_state_dict(average)
+    position.history[-1] |= validation_losses(model, dataset.validation, dataset.levels, execution)
+    return Fitted(
+        weights={name: value.cpu() for name, value in average.items()},
+        history=tuple(position.history),
+        cost={
+            "fit_seconds": position.seconds,
+            "images_per_second": steps * batch / position.seconds,
+            "parameters": float(sum(p.numel() for p in model.parameters())),
+            "gradient_variation": gradient_variation(position.history),
+            "peak_memory_bytes": float(peak_memory_bytes(execution.device)),
+            "threads": float(torch.get_num_threads()),
+        },
+    )
+
+
+def gradient_variation(history: list[dict[str, float]]) -> float:
+    """How unsteady training was: the deviation of the gradient norm over its mean, averaged over the second half."""
+    late = history[len(history) // 2 :]
+    return sum(record["gradient_norm_deviation"] / record["gradient_norm"] for record in late) / len(late)
+
+
+def address(seed: int, purpose: str, *index: int) -> int:
+    """The seed for torch's global stream at an address."""
+    return rng.stream(seed, purpose, *index).initial_seed()
+
+
+def batch_rows(seed: int, step: int, batch: int, rows: int) -> Tensor:
+    """The rows of the batch at `step`: [batch]. Each epoch is a fresh permutation; batches run on across epochs."""
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    epochs = positions // rows
+    parts = [
+        torch.randperm(rows, generator=rng.stream(seed, "order", epoch))[positions[epochs == epoch] % rows]
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+    ]
+    return torch.cat(parts)
+
+
+def adam(parameters: list[nn.Parameter], spec: OptimiserSpec) -> torch.optim.AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019), all parameters updated in one fused kernel."""
+    betas = (spec.beta_1, spec.beta_2)
+    return torch.optim.AdamW(
+        parameters, spec.learning_rate, betas, weight_decay=spec.weight_decay, fused=True
+    )
+
+
+def learning_rate(spec: OptimiserSpec, images_seen: int, images_total: int) -> float:
+    """Linear warm-up over `warmup_images`, then half a cosine down to `final_fraction` of the rate."""
+    warmup = min(1.0, (images_seen + 1) / max(spec.warmup_images, 1))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(images_seen / images_total, 1.0)))
+    return spec.learning_rate * warmup * (spec.final_fraction + (1 - spec.final_fraction) * cosine)
+
+
+@torch.no_grad()
+def blend(
+    average: dict[str, Tensor], model: nn.Module, *, halflife_images: int, seen: int, batch: int
+) -> None:
+    """Move the average towards the weights; its half-life is at most 5 % of the images seen (Karras et al., 2022)."""
+    halflife = max(min(halflife_images, 0.05 * seen), 1e-9)
+    weight = 1 - 0.5 ** (batch / halflife)
+    state = model.state_dict()
+    names = [name for name, value in average.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[name] for name in names], [state[name] for name in names], weight)
+
+
+@torch.no_grad()
+def validation_losses(model: Model, split: Split, levels: int, execution: Execution) -> dict[str, float]:
+    """The losses of the averaged weights on rows of the validation split, at noise that is the same for every fit."""
+    model.eval()
+    x_0 = to_float(split.images[:VALIDATION_ROWS].to(execution.device), levels)
+    labels = split.labels[:VALIDATION_ROWS].to(execution.device)
+    result = {}
+    for objective in model.objectives():
+        with execution.autocast():
+            loss = objective.loss(x_0, labels, rng.stream(0, f"validation {objective.name}"))
+        result[f"validation_loss_{objective.name}"] = float(loss.mean())
+    return result
+
+
+def save_checkpoint(
+    path: Path,
+    spec: FitSpec,
+    model: nn.Module,
+    average: Mapping[str, Tensor],
+    optimisers: list[torch.optim.AdamW],
+    position: Position,
+) -> None:
+    """Write everything that a fit needs to go on, atomically: a reader sees the old file or the new one."""
+    tensors = {f"weights.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.items()}
+    for index, optimiser in enumerate(optimisers):
+        for number, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{number}.{name}": value for name, value in state.items()}
+    metadata = {
+        "key": key(spec),
+        "position": json.dumps(
+            {"step": position.step, "seconds": position.seconds, "history": position.history}
+        ),
+    }
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def load_checkpoint(
+    path: Path,
+    spec: FitSpec,
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimisers: list[torch.optim.AdamW],
+) -> Position | None:
+    """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another spec."""
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        if metadata["key"] != key(spec):
+            return None
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+        }
+
+    model.load_state_dict(part("weights."))
+    for name, value in part("average.").items():
+        average[name].copy_(value)
+    for index, optimiser in enumerate(optimisers):
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in part(f"optimiser.{index}.").items():
+            number, field_name = name.split(".")
+            states.setdefault(int(number), {})[field_name] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    return Position(**json.loads(metadata["position"]))

@@ -1,0 +1,254 @@
+"""Claims -> decisions: paired statistics over training seeds, their 95 % intervals, and the decision rule.
+
+Arms of a study share data order, initial noise and Brownian path within a seed, so a statistic is formed inside each
+seed first and only then averaged: what all arms of a seed have in common cancels.
+
+A decision is taken for one data set at one scale; `slices` tells which a table holds. The intervals are those of the
+claims one by one, not adjusted for how many claims a study makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipelines.names import column_of, param_text, param_value
+from workbench.spec import Arm, Claim, Ratio, Slope, Study
+
+Answer = Literal["supported", "refuted", "inconclusive"]
+LEVEL = 0.95
+LEAST_SEEDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the results say about one claim.
+
+    `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a `Ratio`, an exponent for a
+    `Slope`; None where it could not be computed. `confidence` is the level of the widest interval that still lies on
+    one side of the bound, between 0 and 1: how sure the answer is. `per_seed` holds the statistic of each seed.
+    """
+
+    claim: str
+    answer: Answer
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    seeds: int = 0
+    reason: str = ""
+    per_seed: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval and the standard error that the interval was made from, on an additive axis."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+    freedom: int
+
+
+def slices(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The data sets and scales that a table of trials holds results of, the one worked on last first."""
+    rows = _network(table).dropna(subset=["data", "scale"])
+    if rows.empty:
+        return []
+    last = rows.groupby(["data", "scale"])["started"].max().sort_values(ascending=False)
+    return [(str(data), str(scale)) for data, scale in last.index]
+
+
+def at(table: pd.DataFrame, data: str, scale: str) -> pd.DataFrame:
+    """The rows of one data set at one scale, with the oracle's rows at that scale, which belong to no data set."""
+    if "data" not in table:
+        return table
+    return table[(table["scale"] == scale) & ((table["data"] == data) | (table["panel"] == "oracle"))]
+
+
+def decide(study: Study, table: pd.DataFrame) -> list[Decision]:
+    """A decision for each claim of the study from the finished network rows of `table`, as `results.trials` gives them.
+
+    Raises ValueError for a table that mixes data sets or scales.
+    """
+    found = slices(table)
+    if len(found) > 1:
+        raise ValueError(
+            f"table: a verdict needs one data set at one scale, found {', '.join(map(' '.join, found))}"
+        )
+    scale = found[0][1] if found else ""
+    arms = study.smoke_arms if scale == "smoke" else study.arms
+    rows = _network(table)
+    rows = rows[rows["status"] == "FINISHED"].sort_values("started")
+    return [_decide(claim, arms, rows) for claim in study.claims]
+
+
+def interval_of_mean(values: Sequence[float]) -> Estimate:
+    """The mean with Student's t interval. At least two values; equal values give an interval of no width."""
+    sample = np.asarray(values, dtype=np.float64)
+    error = float(sample.std(ddof=1) / math.sqrt(len(sample)))
+    return _with_interval(float(sample.mean()), error, len(sample) - 1)
+
+
+def jackknife(whole: float, left_out: Sequence[float]) -> Estimate:
+    """`whole` with the interval that its values without one seed each give (Tukey 1958), Student's t with n - 1."""
+    parts = np.asarray(left_out, dtype=np.float64)
+    count = len(parts)
+    error = math.sqrt((count - 1) / count * float(((parts - parts.mean()) ** 2).sum()))
+    return _with_interval(whole, error, count - 1)
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
+    """d log(y) / d log(x) by least squares; x and y positive, x of at least two values."""
+    log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
+    centred = log_x - log_x.mean()
+    return float((centred * log_y).sum() / (centred**2).sum())
+
+
+def judge(claim: Claim, estimate: Estimate, bound: float) -> tuple[Answer, float]:
+    """The answer, and the level of the widest interval that lies on one side of `bound`, on the additive axis."""
+    upward = claim.relation == "at_least"
+    if estimate.error == 0.0:
+        confidence = 1.0
+    else:
+        t = abs(estimate.value - bound) / estimate.error
+        confidence = 1.0 - 2.0 * float(stats.t.sf(t, estimate.freedom))
+    if estimate.low >= bound:
+        return ("supported" if upward or estimate.high == bound else "refuted"), confidence
+    if estimate.high <= bound:
+        return ("refuted" if upward else "supported"), confidence
+    return "inconclusive", confidence
+
+
+def _with_interval(value: float, error: float, freedom: int) -> Estimate:
+    half = float(stats.t.ppf((1.0 + LEVEL) / 2.0, freedom)) * error
+    return Estimate(value, value - half, value + half, error, freedom)
+
+
+def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
+    statistic = claim.statistic
+    if statistic.measure not in rows or rows.empty:
+        return _undecided(claim, {}, f"no finished trial has the measure {statistic.measure}")
+    needed = arms if isinstance(statistic, Slope) else (statistic.arm, statistic.reference)
+    grid = pd.DataFrame({index: _by_seed(rows, arm, statistic.measure) for index, arm in enumerate(needed)})
+    complete = grid.dropna()
+    dropped = _dropped(grid, needed)
+    if isinstance(statistic, Ratio):
+        per_seed = {int(seed): row[0] / row[1] for seed, row in complete.iterrows() if (row > 0).all()}
+    else:
+        x = [_value(arm, statistic.field) for arm in needed]
+        per_seed = {int(s): exponent(x, row.tolist()) for s, row in complete.iterrows() if (row > 0).all()}
+    if len(per_seed) < len(complete):
+        return _undecided(claim, per_seed, f"{statistic.measure} is not positive everywhere: no logarithm")
+    if len(per_seed) < LEAST_SEEDS:
+        few = f"{len(per_seed)} seed{'s' * (len(per_seed) != 1)} with all arms finished, {LEAST_SEEDS} are needed"
+        return _undecided(claim, per_seed, f"{few}{dropped}")
+    if isinstance(statistic, Ratio):
+        logs = interval_of_mean(np.log(list(per_seed.values())).tolist())
+        answer, confidence = judge(claim, logs, math.log(claim.bound))
+        estimate, low, high = (math.exp(value) for value in (logs.value, logs.low, logs.high))
+    else:
+        slope = _spread(x, complete) if statistic.spread else interval_of_mean(list(per_seed.values()))
+        if slope is None:
+            return _undecided(claim, per_seed, f"{statistic.measure} does not differ between seeds")
+        answer, confidence = judge(claim, slope, claim.bound)
+        estimate, low, high = slope.value, slope.low, slope.high
+        per_seed = {} if statistic.spread else per_seed  # a spread is one number for all seeds together
+    reason = (
+        f"the 95 % interval {'includes' if answer == 'inconclusive' else 'excludes'} {claim.bound:g}{dropped}"
+    )
+    return Decision(
+        claim=claim.name,
+        answer=answer,
+        estimate=estimate,
+        low=low,
+        high=high,
+        confidence=confidence,
+        seeds=len(complete),
+        reason=reason,
+        per_seed=per_seed,
+    )
+
+
+def _undecided(claim: Claim, per_seed: Mapping[int, float], reason: str) -> Decision:
+    """An inconclusive decision; the estimate alone is given where there is one."""
+    values = list(per_seed.values())
+    estimate = None
+    if values:
+        ratio = isinstance(claim.statistic, Ratio)
+        estimate = float(stats.gmean(values)) if ratio else float(np.mean(values))
+    return Decision(
+        claim=claim.name,
+        answer="inconclusive",
+        estimate=estimate,
+        seeds=len(values),
+        reason=reason,
+        per_seed=per_seed,
+    )
+
+
+def _spread(x: Sequence[float], complete: pd.DataFrame) -> Estimate | None:
+    """The exponent of the standard deviation over seeds, by the jackknife; None where a deviation is zero."""
+
+    def slope(rows: pd.DataFrame) -> float:
+        deviations = rows.std(ddof=1)
+        return exponent(x, deviations.tolist()) if (deviations > 0).all() else math.nan
+
+    whole = slope(complete)
+    parts = [slope(complete.drop(index=seed)) for seed in complete.index]
+    return None if math.isnan(whole) or any(map(math.isnan, parts)) else jackknife(whole, parts)
+
+
+def _network(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["panel"] == "network"]
+
+
+def _by_seed(rows: pd.DataFrame, arm: Arm, measure: str) -> pd.Series:
+    """The newest value of the measure for each seed of an arm; values that are not finite count as missing."""
+    mask = pd.Series(True, index=rows.index)
+    for path, value in arm:
+        column = column_of(path)
+        if column not in rows:
+            return pd.Series(dtype=np.float64)
+        mask &= rows[column] == param_value(param_text(value))
+    values = rows[mask].drop_duplicates("seed", keep="last").set_index("seed")[measure]
+    numbers = pd.to_numeric(values, errors="coerce")
+    return numbers.where(np.isfinite(numbers))
+
+
+def _dropped(grid: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Which arms lack which seeds, in words; empty where nothing is missing."""
+    parts = []
+    for index, arm in enumerate(arms):
+        missing = [str(int(seed)) for seed in grid.index[grid[index].isna()]]
+        if grid[index].isna().all():
+            parts.append(f"{describe(arm)} has no finished trial")
+        elif missing:
+            parts.append(f"{describe(arm)} lacks seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+    return f"; {'; '.join(parts[:3])}{more}" if parts else ""
+
+
+def describe(arm: Arm) -> str:
+    """An arm in words: `ddpm, nfe 50`. Time grids follow from the sampler and are left out."""
+    words = [
+        value if isinstance(value, str) else f"{column_of(path)} {param_text(value)}"
+        for path, value in arm
+        if column_of(path) != "time_grid"
+    ]
+    return ", ".join(words)
+
+
+def _value(arm: Arm, path: str) -> float:
+    """The value of a dotted field in an arm, as a positive number. Raises ValueError where there is none."""
+    value = dict(arm).get(path)
+    if not isinstance(value, (int, float)) or value <= 0:
+        raise ValueError(f"field {path!r}: a slope needs a positive number in each arm, found {value!r}")
+    return float(value)

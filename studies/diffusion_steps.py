@@ -57,8 +57,7 @@ STUDY = Study(
         ),
     ),
     caveats=(
-        "T enters twice, as the number of training noise levels and as the number of sampling steps; step_sweep varies "
-        "the second alone.",
+        "T enters twice, in the training noise levels and in the sampling steps; step_sweep varies the latter.",
         "All fits have the same budget: a large T may profit from longer training.",
     ),
 )

@@ -92,9 +92,8 @@ STUDY = Study(
         ),
     ),
     caveats=(
-        "One small network a data set: the number of steps at which a solver converges depends on how sharp the "
-        "learned denoiser is.",
-        "The Frechet distance is in the features of a small classifier trained here and cannot be compared with "
-        "published values; it is biased upwards at few rows, for all arms alike.",
+        "One small network a data set: how soon a solver converges depends on how sharp the denoiser is.",
+        "The Frechet distance, in the features of a small classifier, is not comparable with published values.",
+        "At few rows a Frechet distance is biased upwards, for all arms alike.",
     ),
 )

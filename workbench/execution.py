@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch import nn
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bf16 matrices faster than float32 ones."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Both are the same question to oneDNN's CPU dispatch; torch has no public name for it yet.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
@@ -23,7 +23,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 class Execution:
     """`device` in torch's words, `precision` of the network's arithmetic, CPU `threads` (0: leave as they are)."""
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     threads: int = 0
 

@@ -73,24 +73,24 @@ def _unet(
 
 _SMALL_CNN = ClassifierSpec(width=32, features=64)
 _DIGITS = Size(
-    backbone=_unet(32, (1, 2), patch=1),
+    backbone=_unet(32, (1, 2), patch=2),
     images_seen=150_000,
-    many_images_seen=75_000,
+    many_images_seen=60_000,
     batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
     classifier_images_seen=40_000,
-    rows=500,
+    rows=250,
     reference_rows=500,
 )
 _FASHION = Size(
-    backbone=_unet(32, (1, 3), patch=2),
-    images_seen=240_000,
+    backbone=_unet(32, (1, 2), patch=2),
+    images_seen=400_000,
     many_images_seen=80_000,
     batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
-    classifier_images_seen=240_000,
+    classifier_images_seen=150_000,
     rows=500,
     reference_rows=5_000,
 )

@@ -38,4 +38,6 @@ def normal_rows(
         for block in range(first, last)
     ]
     offset = first * BLOCK_ROWS
-    return torch.cat(blocks)[start - offset : stop - offset] if blocks else torch.empty(0, *shape, dtype=dtype)
+    return (
+        torch.cat(blocks)[start - offset : stop - offset] if blocks else torch.empty(0, *shape, dtype=dtype)
+    )

@@ -48,7 +48,8 @@ class Classifier(Model):
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities: images [N, *S] in [-1, 1] -> [N, classes]."""
-        return self.head(self.features(images)).softmax(dim=1)
+        logits: Tensor = self.head(self.features(images))
+        return logits.softmax(dim=1)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy in nats: [B]."""

@@ -92,4 +92,5 @@ class SelfAttention(nn.Module):
         q, k = (F.layer_norm(u, u.shape[-1:]) for u in (q, k))
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
         mixed = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)  # [B, P, C]
-        return x + self.out(mixed).mT.reshape(x.shape)
+        out: Tensor = x + self.out(mixed).mT.reshape(x.shape)
+        return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,27 +93,30 @@ class UNet(nn.Module):
                     noise_level, self.label_embedding.num_embeddings - 1, dtype=torch.long
                 )
             embedding = embedding + self.label_embedding(labels)
-        embedding = self.embed(embedding)
+        embedding = self.embed(embedding.to(x.dtype))
 
         h = self.conv_in(fold(pad(x, self.multiple), self.patch))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = halve(h) if level else h
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h = block(h, embedding)
                 skips.append(h)
         h = self.middle(h, embedding)
         for level, blocks in enumerate(self.up):
             h = double(h) if level else h
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding)
         out = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch)
-        return out[(..., *(slice(side) for side in self.sides))]
+        for axis, side in enumerate(self.sides, start=2):
+            out = out.narrow(axis, 0, side)
+        return out
 
     @property
     def multiple(self) -> int:
         """Every side is padded to a multiple of this many pixels."""
-        return self.patch * 2 ** (len(self.down) - 1)
+        halvings = len(self.down) - 1
+        return self.patch << halvings
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
@@ -125,7 +130,8 @@ def fold(x: Tensor, patch: int) -> Tensor:
     if patch == 1:
         return x
     for axis in range(2, x.ndim):  # each pass moves one axis of the patch into the channels
-        x = x.unflatten(axis, (-1, patch)).movedim(axis + 1, 2).flatten(1, 2)
+        split = x.reshape(*x.shape[:axis], -1, patch, *x.shape[axis + 1 :])
+        x = split.movedim(axis + 1, 2).flatten(1, 2)
     return x
 
 
@@ -134,7 +140,8 @@ def unfold(x: Tensor, patch: int) -> Tensor:
     if patch == 1:
         return x
     for axis in reversed(range(2, x.ndim)):
-        x = x.unflatten(1, (-1, patch)).movedim(2, axis + 1).flatten(axis, axis + 1)
+        split = x.reshape(len(x), -1, patch, *x.shape[2:])
+        x = split.movedim(2, axis + 1).flatten(axis, axis + 1)
     return x
 
 

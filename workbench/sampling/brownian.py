@@ -45,7 +45,8 @@ class BrownianPath:
                 f"a step from {t} to {s} is below the resolution of the Brownian path, 2^-{DEPTH}"
             )
         later, earlier = self._value(ticks_t), self._value(ticks_s)
-        return ((later - earlier) * (2**DEPTH / (ticks_t - ticks_s)) ** 0.5).to(self.device)
+        scale: float = (2**DEPTH / (ticks_t - ticks_s)) ** 0.5
+        return torch.sub(later, earlier).mul_(scale).to(self.device)
 
     def _normal(self, tick: int) -> Tensor:
         return rng.normal_rows(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -31,7 +31,7 @@ class Decision:
     """What the results say about one claim.
 
     `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a `Ratio`, an exponent for a
-    `Slope`; None where it could not be computed. `confidence` is the level of the widest interval that still lies on
+    `Slope`; all None where it could not be computed. `confidence` is the level of the widest interval that still lies on
     one side of the bound, between 0 and 1: how sure the answer is. `per_seed` holds the statistic of each seed.
     """
 
@@ -178,20 +178,17 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
 
 
 def _undecided(claim: Claim, per_seed: Mapping[int, float], reason: str) -> Decision:
-    """An inconclusive decision; the estimate alone is given where there is one."""
-    values = list(per_seed.values())
-    estimate = None
-    if values:
-        ratio = isinstance(claim.statistic, Ratio)
-        estimate = float(stats.gmean(values)) if ratio else float(np.mean(values))
-    return Decision(
-        claim=claim.name,
-        answer="inconclusive",
-        estimate=estimate,
-        seeds=len(values),
-        reason=reason,
-        per_seed=per_seed,
+    """An inconclusive decision; with the estimate and its interval where two seeds give one."""
+    statistic, values = claim.statistic, list(per_seed.values())
+    decision = Decision(
+        claim=claim.name, answer="inconclusive", seeds=len(values), reason=reason, per_seed=per_seed
     )
+    if len(values) < 2 or (isinstance(statistic, Slope) and statistic.spread):
+        return decision
+    ratio = isinstance(statistic, Ratio)
+    mean = interval_of_mean(np.log(values).tolist() if ratio else values)
+    numbers = [math.exp(v) if ratio else v for v in (mean.value, mean.low, mean.high)]
+    return replace(decision, estimate=numbers[0], low=numbers[1], high=numbers[2])
 
 
 def _spread(x: Sequence[float], complete: pd.DataFrame) -> Estimate | None:

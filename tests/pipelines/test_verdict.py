@@ -150,9 +150,15 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_two_seeds_decide_nothing() -> None:
     (found,) = verdict.decide(study(claim(RATIO)), rows({50: [9.0, 9.0], 1000: [1.0, 1.0]}))
-    assert found.answer == "inconclusive" and found.low is None
-    assert found.estimate == pytest.approx(9.0)
+    assert found.answer == "inconclusive"
+    assert (found.estimate, found.low, found.high) == pytest.approx((9.0, 9.0, 9.0))
     assert "2 seeds" in found.reason and "3 are needed" in found.reason
+
+
+def test_one_seed_gives_no_estimate() -> None:
+    (found,) = verdict.decide(study(claim(RATIO)), rows({50: [9.0], 1000: [1.0]}))
+    assert found.answer == "inconclusive" and found.estimate is None and found.low is None
+    assert found.per_seed == {0: 9.0}
 
 
 def test_missing_arm_is_named() -> None:

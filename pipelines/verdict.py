@@ -141,7 +141,7 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
     complete = grid.dropna()
     dropped = _dropped(grid, needed)
     if isinstance(statistic, Ratio):
-        per_seed = {int(seed): row[0] / row[1] for seed, row in complete.iterrows() if (row > 0).all()}
+        per_seed = {int(seed): float(row[0] / row[1]) for seed, row in complete.iterrows() if (row > 0).all()}
     else:
         x = [_value(arm, statistic.field) for arm in needed]
         per_seed = {int(s): exponent(x, row.tolist()) for s, row in complete.iterrows() if (row > 0).all()}

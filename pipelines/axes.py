@@ -1,0 +1,106 @@
+"""What a study varies: the number along the x axis and the name that tells the curves apart, read from its arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+from pipelines.names import column_of
+from workbench.spec import Study
+
+NICE = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """`x` is the column of the x axis, `series` that of the curves (None: one curve), `ticks` the values of x."""
+
+    x: str
+    series: str | None
+    ticks: tuple[float, ...]
+    names: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that tell one arm from another."""
+        return [self.x] if self.series is None else [self.series, self.x]
+
+
+def axes_of(study: Study) -> Axes:
+    """The axes of a study. Of the fields that its arms vary, the first of numbers is x, the first of words the series.
+
+    Raises ValueError for a study whose arms vary no number.
+    """
+    values: dict[str, list[object]] = {}
+    for one in study.arms:
+        for path, value in one:
+            seen = values.setdefault(column_of(path), [])
+            if value not in seen:
+                seen.append(value)
+    numbers = {
+        name: sorted(float(v) for v in seen if isinstance(v, (int, float)))
+        for name, seen in values.items()
+        if len(seen) > 1 and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in seen)
+    }
+    words = {name: seen for name, seen in values.items() if len(seen) > 1 and name not in numbers}
+    if not numbers:
+        raise ValueError(f"study {study.name!r}: its arms vary no number that could be an axis")
+    x, ticks = next(iter(numbers.items()))
+    series = next(iter(words), None)
+    return Axes(x, series, tuple(ticks), tuple(map(str, words[series])) if series else ())
+
+
+def finished(table: pd.DataFrame, panel: str = "network") -> pd.DataFrame:
+    """The rows of one panel that have a result."""
+    return table[(table["panel"] == panel) & (table["status"] == "FINISHED")]
+
+
+def summary(rows: pd.DataFrame, axes: Axes, measure: str, *, geometric: bool) -> pd.DataFrame:
+    """One row an arm: `mean` over seeds with its 95 % interval `low`, `high` (Student's t), and the number of `seeds`.
+
+    With `geometric` the mean and the interval are those of the logarithm. An arm of one seed has no interval (NaN);
+    arms without a finite value, and with `geometric` without a positive one, are left out.
+    """
+    rows = rows[[*axes.columns, measure]].dropna()
+    rows = rows[rows[measure] > 0] if geometric else rows
+    records = []
+    for arm, group in rows.groupby(axes.columns, sort=True):
+        values = group[measure].astype(float).map(math.log if geometric else float)
+        half = math.nan
+        if len(values) > 1:
+            half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        centre, back = float(values.mean()), math.exp if geometric else float
+        record = dict(zip(axes.columns, arm, strict=True))
+        record |= {"mean": back(centre), "low": back(centre - half), "high": back(centre + half)}
+        records.append(record | {"seeds": len(values)})
+    return pd.DataFrame(records, columns=[*axes.columns, "mean", "low", "high", "seeds"])
+
+
+def pareto(points: pd.DataFrame, cost: str, quality: str, *, lower_is_better: bool) -> pd.DataFrame:
+    """The rows that no other row beats in both columns, from cheap to dear; of equal rows the first."""
+    ordered = points.sort_values([cost, quality], ascending=[True, lower_is_better], kind="stable")
+    best, kept = math.inf, []
+    for index, value in ordered[quality].items():
+        value = value if lower_is_better else -value
+        if value < best:
+            best = value
+            kept.append(index)
+    return ordered.loc[kept]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Values 1, 2, 5 times a power of ten from `low` to `high`, or powers of ten alone where those would be too many."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [m * 10.0**e for e in exponents for m in NICE]
+    found = [t for t in every if low <= t <= high]
+    return found if len(found) <= 10 else [t for t in found if math.isclose(t, 10.0 ** round(math.log10(t)))]
+
+
+def spread_out(names: Sequence[str], width: float = 0.05) -> dict[str, float]:
+    """A factor for each name, by which to shift its points on a logarithmic axis so that they do not hide each other."""
+    middle = (len(names) - 1) / 2
+    return {name: math.exp(width * (i - middle) / max(middle, 1)) for i, name in enumerate(names)}

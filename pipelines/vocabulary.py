@@ -1,0 +1,168 @@
+"""What columns, measures and samplers are called and coloured wherever results are shown. Imports nothing heavy.
+
+One sampler has one colour and one shape in every figure. The colours differ in normal sight and in simulated
+protanopia, deuteranopia and tritanopia, and stand out from white and from near-black alike, so one palette serves light
+and dark; see the tests for the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["lower", "higher", "none"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one arm of a study is drawn: its label, colour and Vega shape."""
+
+    label: str
+    colour: str
+    shape: str
+
+
+SAMPLERS: dict[str, Look] = {
+    "ddpm": Look("DDPM ancestral", "#c2210e", "circle"),
+    "ddim": Look("DDIM", "#fc7d24", "square"),
+    "euler": Look("Euler", "#9a73a9", "cross"),
+    "heun": Look("Heun", "#236a61", "triangle-down"),
+    "dpmpp_2m": Look("DPM-Solver++ 2M", "#217ff4", "diamond"),
+    "dpmpp_3m": Look("DPM-Solver++ 3M", "#49b4ff", "triangle-up"),
+    "unipc": Look("UniPC", "#803eb2", "triangle-right"),
+    "sde_dpmpp_2m": Look("SDE-DPM-Solver++ 2M", "#cd94a7", "triangle-left"),
+}
+# For arms that are no samplers, in the order of the table above, so that the same care for colours holds.
+_SPARE = tuple(look for look in SAMPLERS.values())
+ACCENT = SAMPLERS["dpmpp_2m"].colour
+NEUTRAL = "#808890"  # floors, bounds, guides: readable on white and on near-black
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure tells: title, unit, whether lower or higher is better, whether its axis is logarithmic."""
+
+    title: str
+    unit: str
+    direction: Direction
+    logarithmic: bool
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    "frechet": Measure(
+        "Fréchet distance",
+        "squared feature units",
+        "lower",
+        True,
+        "Distance between Gaussians fitted to the features of generated and of real images.",
+    ),
+    "kernel": Measure(
+        "Kernel distance",
+        "squared kernel units",
+        "lower",
+        False,
+        "Unbiased squared maximum mean discrepancy of the features; may fall below zero by chance.",
+    ),
+    "precision": Measure(
+        "Precision", "share", "higher", False, "Share of generated images that lie among the real ones."
+    ),
+    "recall": Measure(
+        "Recall", "share", "higher", False, "Share of real images that lie among the generated ones."
+    ),
+    "density": Measure(
+        "Density", "balls per k", "higher", False, "How densely real images surround the generated ones."
+    ),
+    "coverage": Measure(
+        "Coverage",
+        "share",
+        "higher",
+        False,
+        "Share of real images with a generated one in their neighbourhood.",
+    ),
+    "class_histogram": Measure(
+        "Class histogram distance",
+        "share",
+        "lower",
+        False,
+        "How far the mix of classes is from that of real images.",
+    ),
+    "recognised": Measure(
+        "Recognised as its class",
+        "share",
+        "higher",
+        False,
+        "Share that a classifier takes for the class asked for.",
+    ),
+    "copy_rate": Measure(
+        "Copy rate", "share", "lower", False, "Share that lies as near to a training image as copies do."
+    ),
+    "endpoint_error": Measure(
+        "Endpoint error",
+        "data units, root mean square",
+        "lower",
+        True,
+        "Distance from the exact end of each path.",
+    ),
+    "sliced_wasserstein": Measure(
+        "Sliced Wasserstein distance",
+        "data units",
+        "lower",
+        True,
+        "Distance from the exact law, over random lines.",
+    ),
+    "sample_seconds": Measure(
+        "Seconds to draw all samples", "s", "lower", True, "Wall-clock time of sampling."
+    ),
+    "gradient_variation": Measure(
+        "Gradient variation",
+        "ratio",
+        "lower",
+        True,
+        "Deviation of the gradient norm over its mean, late in the fit.",
+    ),
+}
+
+FIELDS: dict[str, str] = {
+    "nfe": "Network evaluations per sample",
+    "timesteps": "Diffusion steps T of the forward process",
+    "sample_seconds": "Seconds to draw all samples",
+}
+EXTRACTORS: dict[str, str] = {"cnn": "CNN features", "random_conv": "random features"}
+
+
+def measure(name: str) -> Measure:
+    """The entry for `frechet[cnn]` or `recognised`; a plain one for a name that is not in the table."""
+    base, _, features = name.partition("[")
+    entry = MEASURES.get(base)
+    if entry is None:
+        return Measure(name, "", "none", False, "")
+    where = EXTRACTORS.get(features.rstrip("]"), features.rstrip("]"))
+    title = f"{entry.title}, {where}" if features else entry.title
+    return Measure(title, entry.unit, entry.direction, entry.logarithmic, entry.meaning)
+
+
+def axis_title(name: str) -> str:
+    """The title of a measure's axis, with its direction: `Fréchet distance, CNN features (lower is better)`."""
+    entry = measure(name)
+    return entry.title if entry.direction == "none" else f"{entry.title} ({entry.direction} is better)"
+
+
+def field(name: str) -> str:
+    """A column of the arms in words."""
+    return FIELDS.get(name, name.replace("_", " "))
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each name: that of the table for a sampler, a spare one for anything else, by its position."""
+    taken = {SAMPLERS[name].colour for name in names if name in SAMPLERS}
+    spare = iter([look for look in _SPARE if look.colour not in taken])
+    result = {}
+    for name in names:
+        if name in SAMPLERS:
+            result[name] = SAMPLERS[name]
+        else:
+            look = next(spare, _SPARE[-1])
+            result[name] = Look(name.replace("_", " "), look.colour, look.shape)
+    return result

@@ -1,0 +1,199 @@
+"""A made-up store of results: what `pipelines.results` would give for studies that never ran. No model is in it."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines import axes, names, verdict
+from workbench.spec import Arm, Study
+
+RATE = {"ddpm": 1.0, "ddim": 1.4, "euler": 1.5, "heun": 2.0, "dpmpp_2m": 2.6, "dpmpp_3m": 2.7, "unipc": 2.8}
+BASE = pd.Timestamp("2026-11-23 10:00", tz="UTC")
+
+
+def digit(label: int, size: int = 8) -> np.ndarray:
+    """A picture [size, size] of floats in 0..1 that is the same for a label and differs between labels."""
+    coarse = np.random.default_rng(label).random((size // 2, size // 2)) > 0.45
+    return np.kron(coarse, np.ones((2, 2)))
+
+
+def trial_rows(study: Study, *, data: str = "digits", scale: str = "quick", seeds: int = 3) -> pd.DataFrame:
+    """A finished row for each arm and seed, with a power law in the x axis, paired noise and a floor."""
+    found = axes.axes_of(study)
+    rows = [
+        _row(study, arm, seed, found, data, scale, "network") for arm in study.arms for seed in range(seeds)
+    ]
+    rows += [_row(study, arm, 0, found, "mixture", scale, "oracle") for arm in study.oracle_arms]
+    table = pd.DataFrame(rows)
+    return table.assign(started=[BASE + pd.Timedelta(seconds=3 * i) for i in range(len(table))])
+
+
+def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: str, panel: str) -> dict:
+    fields = {names.column_of(path): value for path, value in arm}
+    sampler, x = str(fields.get("sampler", "ddpm")), float(fields[found.x])
+    name = " ".join(map(str, fields.values()))
+    noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(0, 0.05)
+    error = 60.0 * x ** -RATE.get(sampler, 2.0)
+    common = {
+        "run_id": f"{zlib.crc32(f'{study.name}{name}{seed}{data}{panel}'.encode()):08x}",
+        "key": f"{zlib.crc32(f'{name}{seed}{data}{panel}'.encode()):064x}",
+        "study": study.name,
+        "status": "FINISHED",
+        "reason": None,
+        "name": f"{name}, seed {seed}",
+        "ended": BASE,
+        "data": data,
+        "scale": scale,
+        "panel": panel,
+        "seed": seed,
+        "rows": 500,
+        "nfe_counted": fields.get("nfe", x),
+        "sample_seconds": 0.02 * float(fields.get("nfe", x)) * (1 + noise),
+        "fit_run_id": f"fit{seed}",
+    }
+    if panel == "oracle":
+        return common | fields | {"endpoint_error": error / 60, "sliced_wasserstein": 0.3 * error / 60 + 0.01}
+    distance = (1.9 + 0.1 * seed + error) * np.exp(noise)
+    measured = {
+        "frechet[cnn]": distance,
+        "floor frechet[cnn]": 1.2,
+        "kernel[cnn]": distance / 50 - 0.03,
+        "floor kernel[cnn]": 0.001,
+        "recognised": 0.99 - 0.4 * min(1.0, error / 60),
+        "floor recognised": 0.98,
+        "gradient_variation": x**-0.3 * np.exp(noise),
+        "peak_memory_bytes": 4e8,
+        "parameters": 250_000,
+    }
+    return common | fields | measured
+
+
+@dataclass
+class FakeSource:
+    """What the dashboard asks for, from tables in memory."""
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    runs: dict[str, pd.DataFrame] = field(default_factory=dict)
+    fit_table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    folder: Path = Path()
+    uri: str = "http://127.0.0.1:5000"
+    trouble: str = ""
+
+    def problem(self) -> str:
+        return self.trouble
+
+    def studies(self) -> pd.DataFrame:
+        rows = [
+            {"study": name, "experiment_id": str(i + 1), "note": "", "executions": 1, "last_started": BASE}
+            for i, name in enumerate(self.tables)
+        ]
+        return pd.DataFrame(rows, columns=["study", "experiment_id", "note", "executions", "last_started"])
+
+    def trials(self, study: str) -> pd.DataFrame:
+        empty = pd.DataFrame(
+            columns=["run_id", "status", "reason", "name", "started", "data", "scale", "panel", "seed"]
+        )
+        return self.tables.get(study, empty)
+
+    def executions(self, study: str) -> pd.DataFrame:
+        return self.runs.get(
+            study, pd.DataFrame(columns=["run_id", "status", "started", "data", "scale", "trials"])
+        )
+
+    def fits(self) -> pd.DataFrame:
+        return self.fit_table
+
+    def learning_curve(self, run_id: str) -> pd.DataFrame:
+        images = np.arange(1000, 100_001, 1000)
+        loss = 0.3 + images / 1000.0
+        return pd.DataFrame(
+            {"train/loss": 1.0 / loss, "train/gradient_norm": 5.0 / loss}, index=images
+        ).rename_axis("images_seen")
+
+    def artifact(self, run_id: str, name: str) -> Path:
+        path = self.folder / f"{run_id}-{name}"
+        if not path.exists():
+            path.write_bytes(_artifact(self._row_of(run_id), name))
+        return path
+
+    def _row_of(self, run_id: str) -> pd.Series:
+        table = pd.concat(self.tables.values(), ignore_index=True)
+        return table[table["run_id"] == run_id].iloc[0]
+
+
+def _artifact(row: pd.Series, name: str) -> bytes:
+    """Pictures that are the cleaner the more evaluations were spent on them."""
+    generator = np.random.default_rng(int(row["seed"]))
+    labels = np.arange(80) % 10
+    clean = np.stack([digit(int(label)) for label in labels])[:, None]
+    noise = generator.random(clean.shape)
+    nfe = float(row["nfe_counted"])
+    kept = min(1.0, 1.5 / nfe)
+    stream = io.BytesIO()
+    if name == "samples.npz":
+        np.savez(stream, images=(255 * ((1 - kept) * clean + kept * noise)).astype(np.uint8), labels=labels)
+    else:
+        time = np.linspace(1.0, 0.0, 10)
+        share = time[:, None, None, None, None]
+        path = (255 * ((1 - share) * clean[:8] + share * noise[:8])).astype(np.uint8)
+        np.savez(
+            stream,
+            time=time,
+            x_t=path,
+            denoised=(255 * np.repeat(clean[None, :8], 10, 0)).astype(np.uint8),
+            forward=path,
+        )
+    return stream.getvalue()
+
+
+def filled(studies: dict[str, Study], folder: Path) -> FakeSource:
+    """A store in which every study was executed once."""
+    tables = {name: trial_rows(study) for name, study in studies.items()}
+    runs = {}
+    for name, study in studies.items():
+        decisions = verdict.decide(study, verdict.at(tables[name], "digits", "quick"))
+        row = {
+            "run_id": f"execution-{name}",
+            "status": "FINISHED",
+            "reason": None,
+            "name": f"{name}, digits quick, 3 seeds",
+            "started": BASE,
+            "ended": BASE + pd.Timedelta(minutes=4),
+            "data": "digits",
+            "scale": "quick",
+            "seeds": "0 1 2",
+            "executor": "ray",
+            "trials": len(tables[name]),
+            "cached": 0,
+            "failed": 0.0,
+            "seconds": 240.0,
+        }
+        runs[name] = pd.DataFrame([row | {"claim": d.claim, "answer": d.answer} for d in decisions])
+    fits = pd.DataFrame(
+        [
+            {
+                "run_id": f"fit{seed}",
+                "status": "FINISHED",
+                "reason": None,
+                "name": f"diffusion unet, seed {seed}, digits quick",
+                "started": BASE,
+                "ended": BASE + pd.Timedelta(seconds=60),
+                "data": "digits",
+                "scale": "quick",
+                "seed": seed,
+                "parameters": 250_000.0,
+                "fit_seconds": 58.0 + seed,
+                "images_per_second": 2600.0,
+                "peak_memory_bytes": 4.2e8,
+                "train/loss": 0.1,
+            }
+            for seed in range(3)
+        ]
+    )
+    return FakeSource(tables=tables, runs=runs, fit_table=fits, folder=folder)

@@ -38,7 +38,9 @@ def frechet_of_gaussians(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, c
 def kernel(generated: Tensor, reference: Tensor) -> float:
     """The squared maximum mean discrepancy with the kernel (x . y / D + 1)^3, its unbiased estimate over all pairs.
 
-    `generated` [N, D], `reference` [M, D]. Without bias in N, so it may be slightly negative for equal laws.
+    `generated` [N, D], `reference` [M, D]. Without bias in N for independent rows, so it may be negative for
+    equal laws; it is slightly so on average when both samples hold each class in equal shares, as that takes the
+    chance out of the shares.
     Source: Binkowski et al. (2018), eq. 3 and section 3.1; no subsets are drawn, so there is no noise but the sample's.
     """
     within_generated = _kernel_sum(generated, generated, with_diagonal=False) / (

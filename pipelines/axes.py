@@ -93,14 +93,19 @@ def pareto(points: pd.DataFrame, cost: str, quality: str, *, lower_is_better: bo
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Values 1, 2, 5 times a power of ten from `low` to `high`, or powers of ten alone where those would be too many."""
+    """Readable values from `low` to `high` for a logarithmic axis: multiples of 1, 2 or 5 times a power of ten over a
+    short range, those numbers themselves over a longer one, powers of ten alone over a long one."""
+    if high / low < 5:
+        raw = (high - low) / 5
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(m * power for m in (*NICE, 10) if m * power >= raw)
+        return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = [m * 10.0**e for e in exponents for m in NICE]
-    found = [t for t in every if low <= t <= high]
+    found = [m * 10.0**e for e in exponents for m in NICE if low <= m * 10.0**e <= high]
     return found if len(found) <= 10 else [t for t in found if math.isclose(t, 10.0 ** round(math.log10(t)))]
 
 
 def spread_out(names: Sequence[str], width: float = 0.05) -> dict[str, float]:
-    """A factor for each name, by which to shift its points on a logarithmic axis so that they do not hide each other."""
+    """A factor for each name, by which its points move along a logarithmic axis so that none hides another."""
     middle = (len(names) - 1) / 2
     return {name: math.exp(width * (i - middle) / max(middle, 1)) for i, name in enumerate(names)}

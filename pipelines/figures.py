@@ -1,7 +1,7 @@
 """Tables -> Altair charts: pure functions, shared by the dashboard and the answer sheets.
 
-A chart states what its axes are, in which unit and which direction is better. Fonts and the colours of axes and text are
-left to where it is shown: Streamlit's theme in the dashboard, `on_paper` in a document.
+A chart states what its axes are, in which unit and which direction is better. Fonts and the colours of axes and
+text are left to where it is shown: Streamlit's theme in the dashboard, `on_paper` in a document.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def quality_chart(
 ) -> alt.LayerChart:
     """A measure against the x axis of a study: each seed a dot, each arm its mean and 95 % interval, and the floor.
 
-    Both axes are logarithmic where the measure is a distance. Points of different curves at one x are drawn side by side.
+    Both axes are logarithmic where the measure is a distance. Curves at one x are drawn side by side.
     Raises ValueError where no finished row of the panel has the measure.
     """
     rows, series = _rows(table, axes, name, panel)
@@ -78,8 +78,9 @@ def quality_chart(
         )
     )
     layers: list[alt.Chart] = [*_floor_layers(floor, y_scale, y_axis, name), bars, lines, seeds, centres]
-    chart = alt.layer(*layers).properties(height=height)
-    return chart.add_params(picked) if many else chart
+    if many:
+        layers[-1] = layers[-1].add_params(picked)
+    return _layered(layers, height)
 
 
 def cost_chart(
@@ -136,8 +137,8 @@ def cost_chart(
     steps = alt.Chart(drawn).mark_line(
         interpolate="step-after", strokeWidth=1.5, strokeDash=[2, 3], color=NEUTRAL, clip=True
     )
-    words = alt.Chart(_apart(drawn, "cost")).mark_text(
-        align="left", baseline="bottom", dx=6, dy=-5, fontSize=11, color=NEUTRAL
+    words = alt.Chart(_apart(drawn[drawn["cost"] > 2.5 * drawn["cost"].min() * 0.8], "cost")).mark_text(
+        align="right", baseline="top", dx=-4, dy=7, fontSize=11, color=NEUTRAL
     )
     layers = [
         *_floor_layers(floor, y_scale, y_axis, name),
@@ -146,7 +147,7 @@ def cost_chart(
         centres,
         words.encode(x=x, y=y, text="text:N"),
     ]
-    return alt.layer(*layers).properties(height=height)
+    return _layered(layers, height)
 
 
 def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.LayerChart:
@@ -159,16 +160,10 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.La
     ratio = isinstance(claim.statistic, Ratio)
     shown = [decision.low, decision.high, claim.bound, *decision.per_seed.values()]
     low, high = _around(shown, ratio)
-    drawn_low, drawn_high = max(decision.low, low), min(decision.high, high)
     scale = alt.Scale(type="log" if ratio else "linear", domain=[low, high], nice=False)
-    values = _few(log_ticks(low, high)) if ratio else None
-    title = "ratio (logarithmic)" if ratio else "exponent"
-    axis = (
-        alt.Axis(values=values, format="~g", grid=False, tickCount=6)
-        if ratio
-        else alt.Axis(format="~g", grid=False)
-    )
-    x = alt.X("value:Q", scale=scale, axis=axis, title=title)
+    ticks = alt.Axis(values=_few(log_ticks(low, high)), format="~g", grid=False, title=None)
+    axis = ticks if ratio else alt.Axis(format="~g", grid=False, tickCount=6, title=None)
+    x = alt.X("value:Q", scale=scale, axis=axis)
     colour = ANSWER_COLOURS[decision.answer]
     side = [claim.bound, high] if claim.relation == "at_least" else [low, claim.bound]
     sign = "at least" if claim.relation == "at_least" else "at most"
@@ -179,7 +174,7 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.La
     points = pd.DataFrame(
         [{"value": v, "seed": s} for s, v in decision.per_seed.items()], columns=["value", "seed"]
     )
-    span = pd.DataFrame({"value": [drawn_low], "end": [drawn_high]})
+    span = pd.DataFrame({"value": [decision.low], "end": [decision.high]})
     centre = pd.DataFrame(
         {
             "value": [decision.estimate],
@@ -194,7 +189,7 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.La
         alt.Tooltip("high:Q", title="to", format=".4~g"),
         alt.Tooltip("seeds:Q", title="seeds"),
     ]
-    return alt.layer(
+    layers: list[alt.Chart] = [
         claimed.encode(x=x, x2="end:Q"),
         bound.mark_rule(color=ACCENT, strokeWidth=1.5, strokeDash=[4, 3]).encode(
             x=x, tooltip=[alt.Tooltip("claimed:N", title="claimed")]
@@ -206,7 +201,8 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.La
         alt.Chart(centre)
         .mark_point(color=colour, filled=True, size=110, opacity=1)
         .encode(x=x, tooltip=tips),
-    ).properties(height=height)
+    ]
+    return _layered(layers, height)
 
 
 def curves_chart(curves: pd.DataFrame, *, title: str, height: int = 300) -> alt.Chart:
@@ -256,6 +252,10 @@ def on_paper(chart: alt.LayerChart | alt.Chart, *, width: int = 680) -> alt.Laye
         )
         .configure_legend(labelColor=ink, labelFontSize=12, symbolSize=90, columnPadding=16, rowPadding=4)
     )
+
+
+def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(layers), height=height)
 
 
 def _rows(
@@ -361,7 +361,7 @@ def _around(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
 
 
 def _apart(points: pd.DataFrame, column: str, factor: float = 1.6) -> pd.DataFrame:
-    """The points whose labels do not run into each other: from the right, each at least `factor` left of the last kept."""
+    """Points whose labels do not run into each other: from the right, each at least `factor` left of the last kept."""
     kept: list[int] = []
     for position in range(len(points) - 1, -1, -1):
         if not kept or points[column].iloc[position] * factor <= points[column].iloc[kept[-1]]:

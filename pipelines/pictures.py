@@ -44,7 +44,7 @@ class Trajectory:
 
 
 def read_samples(path: Path) -> Samples:
-    """Read `samples.npz`. Raises OSError or ValueError for a file that is none, KeyError for one that lacks an array."""
+    """Read `samples.npz`. Raises OSError or ValueError for another file, KeyError for one that lacks an array."""
     with np.load(path) as stored:
         return Samples(stored["images"], stored["labels"])
 
@@ -74,7 +74,7 @@ def strip(frames: Sequence[Bytes], *, side: int) -> Image.Image:
 
 
 def sheet(cells: Sequence[Sequence[Bytes | None]], *, side: int) -> Image.Image:
-    """Cells [C, H, W] in rows, with transparent gaps; None leaves a cell empty. Raises ValueError where all are None."""
+    """Cells [C, H, W] in rows, with transparent gaps; None leaves one empty. Raises ValueError where all are None."""
     size = _cell_size(cells)
     columns = max(map(len, cells))
     factor = max(1, round(side / (columns * (size[1] + GAP))))
@@ -93,10 +93,11 @@ def labelled_sheet(
 ) -> Image.Image:
     """A sheet with a word before each row and above each column, on a transparent ground."""
     body = sheet(cells, side=side)
-    font = ImageFont.load_default(size=max(13, side // 58))
+    size = max(13, side // 58)
+    font = ImageFont.load_default(size=size)
     pen = ImageDraw.Draw(body)
     left = int(max(pen.textlength(word, font=font) for word in rows)) + 16
-    top = int(font.size * 1.9)
+    top = int(size * 1.9)
     canvas = Image.new("RGBA", (left + body.width, top + body.height), (0, 0, 0, 0))
     canvas.paste(body, (left, top))
     pen = ImageDraw.Draw(canvas)

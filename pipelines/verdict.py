@@ -31,8 +31,8 @@ class Decision:
     """What the results say about one claim.
 
     `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a `Ratio`, an exponent for a
-    `Slope`; all None where it could not be computed. `confidence` is the level of the widest interval that still lies on
-    one side of the bound, between 0 and 1: how sure the answer is. `per_seed` holds the statistic of each seed.
+    `Slope`; all None where it could not be computed. `confidence` is the level of the widest interval that still lies
+    on one side of the bound, between 0 and 1: how sure the answer is. `per_seed` holds the statistic of each seed.
     """
 
     claim: str

@@ -1,4 +1,4 @@
-"""Decisions against known answers: scipy's intervals, exact power laws, and the cases in which nothing may be decided."""
+"""Decisions against known answers: scipy's intervals, exact power laws, and the cases that decide nothing."""
 
 from __future__ import annotations
 

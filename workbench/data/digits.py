@@ -25,7 +25,7 @@ def load(spec: DataSpec, location: Path | None) -> Dataset:
             f"data: {spec.name!r} comes with scikit-learn and takes no location, but {location} was given."
         )
     # Imported here, as it takes a second that other data need not pay.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]  # [N, 8, 8] -> [N, 1, 8, 8]

@@ -31,12 +31,14 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
 
 
 def by_counts(labels: Tensor, *counts: int) -> tuple[Tensor, ...]:
-    """Consecutive slices of the stratified order, of the given sizes and then one of the rest: indices int64 [n] each."""
+    """Consecutive slices of the stratified order, of the given sizes and then one of the rest: indices int64
+    [n] each."""
     return torch.tensor_split(stratified_order(labels), tuple(np.cumsum(counts).tolist()))
 
 
 def by_class_shares(labels: Tensor, classes: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Train, validation and test indices: of each class, 20 % (rounded down) to test, 10 % to validation, rest to train.
+    """Train, validation and test indices: of each class, 20 % (rounded down) to test, 10 % to validation,
+    rest to train.
 
     Raises UserError when there are fewer than two classes, or a class has fewer than LEAST_IMAGES_PER_CLASS rows.
     """

@@ -86,7 +86,8 @@ EXTRACTORS: dict[str, Callable[[int, Classifier | None], Extractor]] = {
 
 
 def extract(images: Tensor, extractor: Extractor, batch: int = _BATCH_ROWS) -> Tensor:
-    """`extractor` over `images` [N, C, H, W] in batches of at most `batch` rows, without gradients: float32 [N, D], CPU."""
+    """`extractor` over `images` [N, C, H, W] in batches of at most `batch` rows, without gradients: float32
+    [N, D], CPU."""
     with torch.no_grad():
         return torch.cat([extractor(rows).float().cpu() for rows in blocks(images, batch)])
 

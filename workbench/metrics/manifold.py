@@ -25,7 +25,8 @@ def recall(generated: Tensor, reference: Tensor) -> float:
 
 
 def density(generated: Tensor, reference: Tensor) -> float:
-    """The mean number of balls of `reference` [M, D] that a row of `generated` [N, D] is in, over k; 1 for equal laws."""
+    """The mean number of balls of `reference` [M, D] that a row of `generated` [N, D] is in, over k; 1 for
+    equal laws."""
     radii = neighbour_radii(reference, NEAREST)
     inside = sum(int((block < radii).sum()) for block in distance_blocks(generated, reference))
     return inside / (NEAREST * len(generated))

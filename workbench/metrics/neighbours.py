@@ -32,7 +32,8 @@ def neighbour_radii(rows: Tensor, k: int) -> Tensor:
 
 
 def nearest(query: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of `bank` [M, D] to each of `query` [N, D]: float64 distances [N, k], rising, and indices [N, k].
+    """The k nearest rows of `bank` [M, D] to each of `query` [N, D]: float64 distances [N, k], rising, and
+    indices [N, k].
 
     Candidates are found in float32, where 10,000 x 55,000 images take seconds; their distances are then taken from the
     differences themselves, so that a row that is in the bank is at distance 0 exactly.

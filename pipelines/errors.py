@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from workbench.registry import UserError
@@ -55,19 +57,29 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, ConnectionError) or any(sign in text for sign in UNREACHABLE)
 
 
-def log_to_file(folder: Path, name: str) -> Path:
-    """Send this process's log to a new file in `folder`, or among the temporary files where that cannot be written."""
-    file_name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / file_name
-        handler = logging.FileHandler(path, delay=False)
-    except OSError:
-        path = Path(tempfile.gettempdir()) / file_name
-        handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("pipelines")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
-    return path
+class LogFile(logging.Handler):
+    """A log file that is made when there is something to log: in `folder`, else among the temporary files."""
+
+    def __init__(self, folder: Callable[[], Path], name: str) -> None:
+        super().__init__()
+        self._folder, self._name = folder, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        self._file: logging.FileHandler | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self._opened().baseFilename)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._opened().emit(record)
+
+    def _opened(self) -> logging.FileHandler:
+        if self._file is None:
+            try:
+                folder = self._folder()
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = logging.FileHandler(folder / self._name)
+            except (OSError, UserError):
+                self._file = logging.FileHandler(Path(tempfile.gettempdir()) / self._name, delay=True)
+            self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        return self._file

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pipelines import errors
-from pipelines.plan import Plan, Stage
-from pipelines.tracking import Done, Tracking, require_server
+from pipelines.plan import Done, Plan, Stage
+from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
 from workbench.registry import UserError
 
@@ -22,10 +22,12 @@ WAIT_SECONDS = 0.5
 
 
 class Executor(Protocol):
-    """Where stages are run. `slots` is how many to submit at once, `concurrency` how many run at the same time."""
+    """Where stages are run. `slots` is how many to submit at once, `concurrency` how many run at the same time;
+    `description` says where."""
 
     slots: int
     concurrency: int
+    description: str
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
         """Have a stage run. Its outcome is told by `outcomes` later."""
@@ -54,6 +56,7 @@ class InlineExecutor:
     """One stage after the other in this process."""
 
     slots = concurrency = 1
+    description = "this process, one stage after the other"
 
     def __init__(self) -> None:
         self._queue: deque[tuple[Stage, Mapping[str, Done], Setting]] = deque()
@@ -89,7 +92,6 @@ class RayExecutor:
         total = ray.cluster_resources()
         self.concurrency = max(1, int(total.get("CPU", 1)))
         self.slots = 2 * self.concurrency + 2  # a few in the queue, so that no worker waits for the driver
-        self.has_gpu = self._largest["GPU"] >= 1
         self.description = (
             f"Ray at {ray.get_runtime_context().gcs_address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, "
             f"{total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs, {total.get('memory', 0) / 1e9:.1f} GB"
@@ -253,6 +255,6 @@ def _require_server(setting: Setting) -> None:
 def _urgency(stages: Mapping[str, Stage], users: Mapping[str, list[str]]) -> dict[str, float]:
     """For each stage the work of the longest chain that starts with it."""
     result: dict[str, float] = {}
-    for key in reversed(stages):  # users come after what they use
+    for key in reversed(list(stages)):  # users come after what they use
         result[key] = stages[key].work + max((result[user] for user in users.get(key, ())), default=0.0)
     return result

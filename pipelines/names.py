@@ -24,6 +24,7 @@ TAG_ARTIFACTS = "workbench.artifacts"  # JSON {file name: sha256} of the uploade
 TAG_CHECKPOINT = (
     "workbench.checkpoint"  # sha256 of the uploaded resumable checkpoint of a fit that has not ended
 )
+TAG_CONTINUED = "workbench.continued_from"  # the run whose checkpoint a fit went on from
 TAG_FIT_RUN = "workbench.fit_run_id"
 TAG_VERDICT = "workbench.verdict"  # JSON list of decisions
 TAG_NOTE = "mlflow.note.content"

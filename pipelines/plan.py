@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines import names
 from workbench.identity import canonical, key, to_json
@@ -23,9 +23,6 @@ from workbench.spec import (
     TrialSpec,
 )
 
-if TYPE_CHECKING:
-    from pipelines.tracking import Done
-
 GIB = 1 << 30
 
 
@@ -40,11 +37,20 @@ class ReferenceSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a stage occupies while it runs. `gpus` may be a fraction: several stages then share one."""
+    """What a stage occupies while it runs. `gpus` count where there are any; a fraction is shared."""
 
     cpus: int = 1
     gpus: float = 0.0
     memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished stage: its run, the digests of its artifacts by file name, its metrics."""
+
+    run_id: str
+    artifacts: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class Stage:
     """One unit of work, a run in MLflow when it is done. Small: it travels to wherever it is run.
 
     `body` is the function that does the work, as `module:name`, so that planning imports nothing heavy. `needs` are
-    the keys of the stages whose results it reads. `samples` is a finished run whose stored samples it can measure again.
+    the keys of the stages whose results it reads, `samples` a finished run whose samples it can measure again.
     """
 
     kind: str
@@ -69,14 +75,6 @@ class Stage:
     work: float = 0.0  # estimated evaluations of one row by the network, a backward pass counting as two
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How stages are run, none of which is part of what they are."""
-
-    fit_cpus: int = 1
-    gpus: bool = False
-
-
 @dataclass(kw_only=True)
 class Plan:
     """The stages of a study in an order in which each comes after what it needs; `done` holds those that are cached."""
@@ -90,16 +88,16 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.key not in self.done)
 
 
-def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int], options: Options) -> Plan:
-    """All stages of a study, none cached yet. Raises UserError and ValueError as `presets.expand` does."""
+def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int], *, fit_cpus: int = 1) -> Plan:
+    """All stages of a study, none cached yet, each training with `fit_cpus` CPUs. Raises as `presets.expand` does."""
     trials = expand(study, data, scale, seeds)
     columns = {path: names.column_of(path) for trial in trials for path, _ in trial.arm}
     stages: dict[str, Stage] = {}
     for trial in trials:
-        for stage in _needed(trial.spec, scale, options):
+        for stage in _needed(trial.spec, scale, fit_cpus):
             stages.setdefault(stage.key, stage)
     for trial in trials:
-        stage = _trial_stage(study, trial, data, scale, columns, options)
+        stage = _trial_stage(study, trial, data, scale, columns)
         stages.setdefault(stage.key, stage)
     return Plan(stages=tuple(stages.values()))
 
@@ -145,13 +143,13 @@ def data_label(data: DataSpec) -> str:
     return data.name if data.digest is None else f"{data.name}-{data.digest[:8]}"
 
 
-def _needed(spec: TrialSpec, scale: Scale, options: Options) -> Iterator[Stage]:
+def _needed(spec: TrialSpec, scale: Scale, fit_cpus: int) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.source, scale, options)
+        yield _fit_stage(spec.source, scale, fit_cpus)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.measures.classifier, scale, options)
-        yield _reference_stage(reference_of(spec), scale, options)
+        yield _fit_stage(spec.measures.classifier, scale, fit_cpus)
+        yield _reference_stage(reference_of(spec), scale)
 
 
 def reference_of(spec: TrialSpec) -> ReferenceSpec:
@@ -160,26 +158,24 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
     return ReferenceSpec(data=spec.source.data, measures=spec.measures, rows=spec.sampling.rows)
 
 
-def _fit_stage(spec: FitSpec, scale: Scale, options: Options) -> Stage:
+def _fit_stage(spec: FitSpec, scale: Scale, fit_cpus: int) -> Stage:
     classifier = isinstance(spec.model, ClassifierSpec)
     backbone = spec.model.name if isinstance(spec.model, ClassifierSpec) else spec.model.backbone.name
     data = data_label(spec.data)
     return Stage(
         kind="fit",
-        body="pipelines.stages:fit",
+        body="pipelines.fits:fit",
         key=key(spec),
         name=f"{'classifier' if classifier else 'diffusion'} {backbone}, seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
         params=(("data", data), ("scale", scale), *flat_params(spec)),
-        resources=Resources(
-            cpus=options.fit_cpus, gpus=1.0 if options.gpus else 0.0, memory_bytes=3 * GIB // 2
-        ),
+        resources=Resources(cpus=fit_cpus, gpus=1.0, memory_bytes=3 * GIB // 2),
         work=3.0 * spec.budget.images_seen,
     )
 
 
-def _reference_stage(spec: ReferenceSpec, scale: Scale, options: Options) -> Stage:
+def _reference_stage(spec: ReferenceSpec, scale: Scale) -> Stage:
     data = data_label(spec.data)
     return Stage(
         kind="reference",
@@ -196,12 +192,12 @@ def _reference_stage(spec: ReferenceSpec, scale: Scale, options: Options) -> Sta
             ("reference_rows", str(spec.measures.rows)),
             ("extractors", " ".join(spec.measures.extractors)),
         ),
-        resources=Resources(gpus=0.25 if options.gpus else 0.0, memory_bytes=GIB),
+        resources=Resources(gpus=0.25, memory_bytes=GIB),
     )
 
 
 def _trial_stage(
-    study: Study, trial: Trial, data: DataSpec, scale: Scale, columns: Mapping[str, str], options: Options
+    study: Study, trial: Trial, data: DataSpec, scale: Scale, columns: Mapping[str, str]
 ) -> Stage:
     spec, network = trial.spec, isinstance(trial.spec.source, FitSpec)
     # An exact denoiser depends on no data set; naming one would tell apart rows that all executions share.
@@ -217,13 +213,13 @@ def _trial_stage(
         name=f"{arm_text(trial.arm)}, seed {trial.seed}, {label} {scale}",
         spec=spec,
         experiment=study.name,
-        needs=tuple(stage.key for stage in _needed(spec, scale, options)),
+        needs=tuple(stage.key for stage in _needed(spec, scale, 1)),
         params=tuple(params.items()),
         tags=(
             (names.TAG_SAMPLES, samples_key(spec)),
             (names.TAG_GENERATION, generation(spec)),
         ),
-        resources=Resources(gpus=0.25 if options.gpus and network else 0.0, memory_bytes=GIB),
+        resources=Resources(gpus=0.25 if network else 0.0, memory_bytes=GIB),
         work=float(spec.sampling.rows * spec.sampling.nfe * (2 if spec.sampling.guidance != 1 else 1))
         * network,
     )

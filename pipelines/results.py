@@ -10,8 +10,8 @@
     peak_memory_bytes fit_seconds threads concurrency ...                       cost
     fit_run_id                                                                  the run that holds the weights
 
-`status` is FINISHED, FAILED, KILLED or RUNNING; rows that did not finish have a `reason` and NaN measures. `started` and
-`ended` are UTC timestamps. `panel` is `network` or `oracle`. Imports neither Ray nor torch.
+`status` is FINISHED, FAILED, KILLED or RUNNING; rows that did not finish have a `reason` and NaN measures. `started`
+and `ended` are UTC timestamps. `panel` is `network` or `oracle`. Imports neither Ray nor torch.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ def studies(uri: str) -> pd.DataFrame:
         runs = _runs(uri, experiment.name, "study")
         last = _moment(runs[0].info.start_time) if runs else pd.NaT
         note = experiment.tags.get(names.TAG_NOTE, "")
-        rows.append(dict(zip(STUDIES, (experiment.name, experiment.experiment_id, note, len(runs), last))))
+        rows.append(
+            dict(
+                zip(STUDIES, (experiment.name, experiment.experiment_id, note, len(runs), last), strict=True)
+            )
+        )
     return _frame(rows, STUDIES)
 
 

@@ -1,4 +1,4 @@
-"""A bounded scratch directory for downloaded artifacts. It is no store: whatever it holds can be deleted at any time."""
+"""A bounded scratch directory for downloaded artifacts. It is no store: what it holds can be deleted at any time."""
 
 from __future__ import annotations
 

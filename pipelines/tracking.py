@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -23,9 +22,11 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from pipelines import names, scratch
+from pipelines.plan import Done, Plan
 from workbench.registry import UserError
 
 PAGE = 1000
+PLACE = ("data", "scale", "panel")  # parameters that tell which table a trial belongs to
 BATCH_METRICS, BATCH_PARAMS = 1000, 100  # what one request to MLflow may hold
 ANSWER_SECONDS = 5.0
 CHUNK_BYTES = 1 << 20
@@ -39,15 +40,6 @@ SETTINGS = {
 
 class Damaged(RuntimeError):
     """What MLflow holds is not what was uploaded."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished stage: its run, the digests of its artifacts by file name, its metrics."""
-
-    run_id: str
-    artifacts: Mapping[str, str]
-    metrics: Mapping[str, float]
 
 
 def configure() -> None:
@@ -130,10 +122,26 @@ class Tracking:
             if not token:
                 return
 
-    def finished(self, experiments: Sequence[str]) -> list[Run]:
-        """All FINISHED stages of the experiments, newest first."""
-        condition = f"attributes.status = 'FINISHED' and tags.`{names.TAG_KEY}` != ''"
-        return list(self.search(experiments, condition))
+    def runs(self, experiments: Sequence[str]) -> list[Run]:
+        """All runs that this program made in the experiments, newest first."""
+        return list(self.search(experiments, f"tags.`{names.TAG_KIND}` != ''"))
+
+    def mark_superseded(self, runs: Iterable[Run], plan: Plan) -> None:
+        """Mark the trials of `runs` that the study asked for once and, at this data set and scale, does no longer;
+        take the mark from those that it asks for again. Trials that differ in their seeds alone go together."""
+        generations: dict[tuple[str, ...], set[str]] = {}
+        for stage in plan.stages:
+            if stage.kind == "trial":
+                params = dict(stage.params)
+                place = (stage.experiment, *(params[name] for name in PLACE))
+                generations.setdefault(place, set()).add(dict(stage.tags)[names.TAG_GENERATION])
+        for run in runs:
+            place = (run.info.experiment_id, *(run.data.params.get(name, "") for name in PLACE))
+            if run.data.tags[names.TAG_KIND] != "trial" or place not in generations:
+                continue
+            superseded = run.data.tags.get(names.TAG_GENERATION) not in generations[place]
+            if superseded != bool(run.data.tags.get(names.TAG_SUPERSEDED)):
+                self.client.set_tag(run.info.run_id, names.TAG_SUPERSEDED, "yes" if superseded else "")
 
     # -- the life of a run
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import errors, names
-from pipelines.plan import Stage
-from pipelines.tracking import Damaged, Done, Tracking
+from pipelines.plan import Done, Stage
+from pipelines.tracking import Damaged, Tracking
 
 Status = Literal["FINISHED", "FAILED"]
 
@@ -66,6 +66,7 @@ class Outcome:
     reason: str = ""
     details: str = ""
     seconds: float = 0.0
+    work_seconds: float = 0.0  # without what is said to MLflow
     transient: bool = False
     fatal: bool = False
 
@@ -86,7 +87,9 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
                 run_id=run_id,
                 folder=Path(folder),
             )
+            began = time.monotonic()
             product = body_of(stage)(work)
+            work_seconds = time.monotonic() - began
             if product.existing is not None:
                 tracking.end(run_id, "KILLED", f"run {product.existing.run_id} has the same result")
                 return Outcome(
@@ -96,14 +99,16 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
                     seconds=time.monotonic() - started,
                 )
             digests = tracking.upload(run_id, Path(folder))
-        seconds = time.monotonic() - started
-        metrics = {**product.metrics, "cost/stage_seconds": seconds}
+        metrics = {**product.metrics, "cost/stage_seconds": time.monotonic() - started}
         tags = {**product.tags, **({names.TAG_ARTIFACTS: json.dumps(digests)} if digests else {})}
         tracking.log(run_id, metrics=metrics, params=dict(stage.params), tags=tags, curves=product.curves)
         tracking.end(run_id, "FINISHED")
         done = Done(run_id, digests, metrics)
-        return Outcome(key=stage.key, status="FINISHED", done=done, seconds=seconds)
-    except Exception as error:
+        seconds = time.monotonic() - started
+        return Outcome(
+            key=stage.key, status="FINISHED", done=done, seconds=seconds, work_seconds=work_seconds
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a stage fails of becomes its row's reason
         reason = errors.reason(error)
         with contextlib.suppress(
             Exception

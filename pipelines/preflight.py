@@ -1,0 +1,103 @@
+"""Before anything is started: are the data there, the names known, the rows enough - and what will it cost?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.plan import ReferenceSpec, Stage
+from workbench.registry import UserError
+from workbench.spec import DataSpec, FitSpec, MeasureSpec, ModelSpec, TrialSpec
+
+# Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
+FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "trial": 0.4}
+PROBE_ROWS = 64
+
+
+def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dict[str, float]:
+    """The estimated seconds of each stage to do, by key. Raises UserError for data that cannot be read, for a name that
+    is not known and for fewer rows than a measure needs, so that bad input starts no training."""
+    if not stages:
+        return {}
+    # Imported here, since an execution that finds everything done needs none of it.
+    from workbench.data import load
+    from workbench.models import Event
+
+    dataset = load(data, location=location)
+    event = Event.of(dataset)
+    per_evaluation: dict[ModelSpec, float] = {}
+    result = {}
+    for stage in stages:
+        spec = stage.spec
+        if isinstance(spec, TrialSpec):
+            _check_sampling(spec)
+        if isinstance(spec, ReferenceSpec):
+            _check_measures(spec.measures, spec.rows, len(dataset.test))
+        fit = spec.source if isinstance(spec, TrialSpec) else spec
+        seconds = FIXED_SECONDS.get(stage.kind, 0.0)
+        if isinstance(fit, FitSpec) and stage.work:
+            if fit.model not in per_evaluation:
+                per_evaluation[fit.model] = seconds_per_evaluation(fit.model, event)
+            seconds += stage.work * per_evaluation[fit.model]
+        result[stage.key] = seconds
+    return result
+
+
+def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
+    """Seconds for one row through a network of that kind on one CPU, measured on the spot."""
+    import torch
+
+    from workbench.data import Split
+    from workbench.execution import Execution
+    from workbench.models import Event, build
+
+    assert isinstance(event, Event)
+    execution = Execution.best(threads=1)
+    threads = torch.get_num_threads()
+    execution.apply()
+    try:
+        model = execution.place(build(spec, event)).eval()
+        rows = Split(torch.rand(PROBE_ROWS, *event.shape) * 2 - 1, torch.zeros(PROBE_ROWS, dtype=torch.int64))
+        (objective, *_) = model.objectives()  # type: ignore[operator]
+        taken = []
+        with torch.no_grad(), execution.autocast():
+            for _ in range(3):
+                began = time.perf_counter()
+                objective.loss(rows.images, rows.labels, torch.Generator().manual_seed(0))
+                taken.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return min(taken) / PROBE_ROWS
+
+
+def _check_sampling(spec: TrialSpec) -> None:
+    from workbench.diffusion.schedule import schedule_from
+    from workbench.registry import look_up
+    from workbench.sampling import TIME_GRIDS, sampler_from
+
+    sampler_from(spec.sampling).steps_for(spec.sampling.nfe)
+    look_up(TIME_GRIDS, spec.sampling.time_grid, "time_grid")
+    if isinstance(spec.source, FitSpec):
+        schedule = getattr(spec.source.model, "schedule", None)
+        if schedule is None:
+            raise UserError(
+                f"model: {type(spec.source.model).__name__} draws no samples; a diffusion model does"
+            )
+        schedule_from(schedule)
+
+
+def _check_measures(measures: MeasureSpec, rows: int, available: int) -> None:
+    from workbench.metrics import METRICS
+    from workbench.registry import look_up
+
+    if measures.rows > available:
+        raise UserError(
+            f"measures.rows: {measures.rows} reference rows asked for; the test split has {available}"
+        )
+    for name in measures.names:
+        least = look_up(METRICS, name, "measures").least_rows
+        if min(rows, measures.rows) < least:
+            raise UserError(
+                f"rows: {min(rows, measures.rows)} given; the measure {name!r} needs at least {least}"
+            )

@@ -1,0 +1,107 @@
+"""Progress of an execution on the terminal, with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from pipelines import names
+from pipelines.plan import Stage
+from pipelines.work import Outcome
+
+LINE_SECONDS = 5.0
+FAILURES_TOLD = 5  # the others are rows in MLflow and lines in the log
+BLEND = 0.2  # weight of the latest stage in the ratio of measured to estimated seconds
+
+
+class Progress:
+    """Prints a line when a fit ends, when a stage fails, and otherwise every few seconds.
+
+    The time left is the estimated work that is left over the CPUs, corrected for each kind of stage by the ratio of
+    measured to estimated seconds so far.
+    """
+
+    def __init__(
+        self,
+        to_do: Sequence[Stage],
+        estimates: Mapping[str, float],
+        *,
+        primary: str,
+        concurrency: int,
+        stream: TextIO = sys.stdout,
+    ) -> None:
+        self._left = {stage.key: stage for stage in to_do}
+        self._total = len(to_do)
+        self._estimates = estimates
+        self._ratio: dict[str, float] = {}
+        self._primary = f"{names.QUALITY}{names.stored(primary)}"
+        self._label = primary
+        self._concurrency = concurrency
+        self._running: dict[str, float] = {}
+        self._failed = 0
+        self._began = self._printed = time.monotonic()
+        self._latest = ""
+        self._stream = stream
+
+    def started(self, stage: Stage) -> None:
+        self._running[stage.key] = time.monotonic()
+
+    def ended(self, stage: Stage, outcome: Outcome) -> None:
+        self._left.pop(stage.key, None)
+        self._running.pop(stage.key, None)
+        if outcome.done is None:
+            self._failed += 1
+            if self._failed <= FAILURES_TOLD:
+                self._say(f"FAILED {stage.name}: {outcome.reason}")
+            return
+        estimate = self._estimates.get(stage.key, 0.0)
+        if estimate > 0 and outcome.seconds > 0:
+            measured = outcome.seconds / estimate
+            before = self._ratio.get(stage.kind, measured)
+            self._ratio[stage.kind] = before + BLEND * (measured - before)
+        value = outcome.done.metrics.get(self._primary)
+        self._latest = stage.name if value is None else f"{stage.name}: {self._label} {value:.4g}"
+        if stage.kind == "fit":
+            self._say(f"trained {stage.name} in {duration(outcome.seconds)}")
+
+    def passed(self) -> None:
+        if time.monotonic() - self._printed >= LINE_SECONDS:
+            self._say(self._latest)
+
+    def seconds_left(self) -> float:
+        """The estimate of the time until the last stage ends, in seconds."""
+        work, longest = 0.0, 0.0
+        now = time.monotonic()
+        for key, stage in self._left.items():
+            expected = self._estimates.get(key, 0.0) * self._ratio.get(stage.kind, 1.0)
+            if key in self._running and len(self._running) <= self._concurrency:
+                expected = max(expected - (now - self._running[key]), 0.0)
+            cpus = min(stage.resources.cpus, self._concurrency)
+            work += expected * cpus
+            longest = max(longest, expected)
+        return max(work / self._concurrency, longest)
+
+    def _say(self, what: str) -> None:
+        self._printed = time.monotonic()
+        ended = self._total - len(self._left)
+        width = len(str(self._total))
+        left = f", about {duration(self.seconds_left())} left" if self._left else ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        line = (
+            f"[{ended:{width}}/{self._total}{failed}] {duration(self._printed - self._began)}{left}  {what}"
+        )
+        print(line.rstrip(), file=self._stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `1 h 15 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -1,0 +1,126 @@
+"""The stages that describe the real rows and that draw and measure generated ones. Training is in `fits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines import describe, drawing, names, shared
+from pipelines.plan import Done, ReferenceSpec, reference_of
+from pipelines.work import Product, Work
+from workbench import metrics
+from workbench.data import Dataset, Split, from_display, to_display
+from workbench.execution import Execution, peak_memory_bytes
+from workbench.identity import key
+from workbench.models import DiffusionModel
+from workbench.registry import UserError
+from workbench.spec import FitSpec, MeasureSpec, TrialSpec
+
+MEASURE_SEED = 0  # the random choices inside measures are the same for all trials
+SAMPLES, TRAJECTORY = "samples.npz", "trajectory.npz"
+
+
+def reference(work: Work) -> Product:
+    """Describe the reference rows, and measure as many real rows as are generated against them: the floors."""
+    shared.execution(work)
+    spec: ReferenceSpec = work.stage.spec
+    measures, location = spec.measures, work.setting.data_location
+    data = shared.dataset(spec.data, location)
+    judge = shared.classifier(work, measures)
+    count = measures.rows
+    real = shared.described(data.test.images[:count], data.test.labels[:count], data, measures, judge)
+    others = held_out(data, count, spec.rows)
+    described = shared.described(others.images, others.labels, data, measures, judge)
+    train = metrics.with_copy_threshold(metrics.Rows(images=shared.train_images(spec.data, location)))
+    floors = metrics.floors(measures.names, measures.extractors, described, real, train, MEASURE_SEED)
+    arrays = {f"features.{name}": features.numpy() for name, features in real.features.items()}
+    arrays["copy_threshold"] = np.array(train.copy_threshold)
+    if real.probabilities is not None:
+        arrays["probabilities"] = real.probabilities.numpy()
+    np.savez(work.folder / shared.REFERENCE, **arrays)  # type: ignore[arg-type]
+    (work.folder / "spec.json").write_text(describe.spec_json(spec))
+    return Product(metrics={names.FLOOR + names.stored(name): value for name, value in floors.items()})
+
+
+def held_out(data: Dataset, reference_rows: int, rows: int) -> Split:
+    """Real rows that are not among the reference rows: such as no network has seen where there are enough of them,
+    else training rows."""
+    images = torch.cat([data.test.images[reference_rows:], data.validation.images])
+    labels = torch.cat([data.test.labels[reference_rows:], data.validation.labels])
+    if len(images) < rows:
+        images, labels = data.train.images, data.train.labels
+    return Split(images[:rows], labels[:rows])
+
+
+def trial(work: Work) -> Product:
+    """Draw rows from a trained network, or take those that are stored, and measure them."""
+    execution = shared.execution(work)
+    spec: TrialSpec = work.stage.spec
+    assert isinstance(spec.source, FitSpec) and isinstance(spec.measures, MeasureSpec)
+    data = shared.dataset(spec.source.data, work.setting.data_location)
+    source = work.inputs[key(spec.source)]
+    if work.stage.samples is not None:
+        images, labels, cost = stored(work, data)
+    else:
+        images, labels, cost = drawn(work, spec, source, data, execution)
+    shown = to_display(images, data.levels)
+    given = labels if labels is not None else torch.full((len(images),), -1)
+    np.savez_compressed(work.folder / SAMPLES, images=shown.numpy(), labels=given.numpy())
+    drawing.save_grid(shown, work.folder / "grid.png")
+    (work.folder / "spec.json").write_text(describe.spec_json(spec))
+    needed = reference_of(spec)
+    real, train = shared.reference_rows(work, needed)
+    generated = shared.described(images, labels, data, spec.measures, shared.classifier(work, spec.measures))
+    wanted = [name for name in spec.measures.names if labels is not None or name != "recognised"]
+    values = metrics.measure(wanted, spec.measures.extractors, generated, real, train, MEASURE_SEED)
+    measured = {names.QUALITY + names.stored(name): value for name, value in values.items()}
+    floors = starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
+    of_fit = starting_with(names.QUALITY, source.metrics)
+    return Product(metrics=of_fit | cost | floors | measured, tags={names.TAG_FIT_RUN: source.run_id})
+
+
+def drawn(
+    work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: Execution
+) -> tuple[Tensor, Tensor | None, dict[str, float]]:
+    """Images, labels and cost of rows drawn now; leaves their trajectory in the stage's folder."""
+    assert isinstance(spec.source, FitSpec)
+    network = shared.model(work, spec.source)
+    if not isinstance(network, DiffusionModel):
+        raise UserError(f"model: {type(network).__name__} draws no samples; a diffusion model does")
+    execution.place(network)
+    shared.reset_peak_memory()
+    rows = drawing.draw(network, data, spec.sampling, execution, warm=shared.is_warm(network))
+    np.savez_compressed(work.folder / TRAJECTORY, **rows.trace)  # type: ignore[arg-type]
+    cost = {
+        **rows.cost,
+        "peak_memory_bytes": float(peak_memory_bytes(execution.device)),
+        "threads": float(torch.get_num_threads()),
+        "concurrency": float(work.setting.concurrency),
+    }
+    inherited = {
+        names.COST + name: source.metrics[names.COST + name] for name in ("parameters", "fit_seconds")
+    }
+    return rows.images, rows.labels, inherited | {names.COST + name: value for name, value in cost.items()}
+
+
+def stored(work: Work, data: Dataset) -> tuple[Tensor, Tensor | None, dict[str, float]]:
+    """Images, labels and cost of rows that an earlier trial drew, and its trajectory."""
+    samples = work.stage.samples
+    assert samples is not None
+    with np.load(work.tracking.fetch(samples.run_id, SAMPLES, samples.artifacts[SAMPLES])) as arrays:
+        images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+    if TRAJECTORY in samples.artifacts:
+        path: Path = work.tracking.fetch(samples.run_id, TRAJECTORY, samples.artifacts[TRAJECTORY])
+        (work.folder / TRAJECTORY).write_bytes(path.read_bytes())
+    conditional = bool((labels >= 0).all())
+    cost = starting_with(names.COST, samples.metrics)
+    return from_display(images, data.levels), labels if conditional else None, cost
+
+
+def starting_with(prefix: str, metrics_of: Mapping[str, float]) -> dict[str, float]:
+    """The metrics whose names start with the prefix."""
+    return {name: value for name, value in metrics_of.items() if name.startswith(prefix)}

@@ -11,5 +11,5 @@ from torch import Tensor
 
 
 def over_rows(leading: Tensor, rows: Tensor) -> Tensor:
-    """`leading` [], [B] or [B, C] with trailing axes of size one added, so that it broadcasts against `rows` [B, *S]."""
+    """`leading` [], [B] or [B, C] with trailing axes of size one, so that it broadcasts against `rows` [B, *S]."""
     return leading.reshape(*leading.shape, *(1,) * (rows.ndim - leading.ndim))

@@ -129,7 +129,7 @@ class FitSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OracleSpec:
-    """An exact denoiser of a Gaussian mixture in `dimensions` dimensions: no network, no training, no learning error."""
+    """An exact denoiser of a Gaussian mixture in `dimensions` dimensions: no network, so no error of learning."""
 
     name: str = "mixture"
     components: int = 8

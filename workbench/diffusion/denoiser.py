@@ -60,7 +60,7 @@ class Preconditioned(Denoiser):
         self.learned_variance = learned_variance
 
     def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """What the network itself says, in its own parametrisation: [B, *S], or [B, 2 C, ...] with a learned variance."""
+        """What the network itself says, in its own words: [B, *S], or [B, 2 C, ...] with a learned variance."""
         alpha, sigma = (over_rows(c, x_t).to(x_t.dtype) for c in self.schedule(t))
         scaled = x_t * (alpha.square() * self.data_std**2 + sigma.square()).rsqrt()
         level = self.schedule.log_snr(t).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT) / 4

@@ -57,9 +57,8 @@ class MixtureOracle(Denoiser):
 
 
 def mixture_from(spec: OracleSpec) -> MixtureOracle:
-    """The mixture of `spec`, in float64: means of norm sqrt(dimensions) / 2 in random directions, weights 1 : 2 : ... : K.
-
-    Its values are of the size of images in [-1, 1].
+    """The mixture of `spec`, in float64: means of norm sqrt(dimensions) / 2 in random directions, weights
+    1 : 2 : ... : K. Its values are of the size of images in [-1, 1].
     """
     generator = stream(spec.seed, "mixture")
     means = torch.randn(spec.components, spec.dimensions, generator=generator, dtype=torch.float64)

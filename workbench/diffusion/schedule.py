@@ -67,7 +67,7 @@ class LinearVP(VariancePreserving):
 
     def time_of(self, log_alpha: Tensor) -> Tensor:
         slope = self.beta_1 - self.beta_0
-        # The positive root of slope / 4 t^2 + beta_0 / 2 t + log_alpha = 0, in the form without cancellation at small t.
+        # The positive root of slope / 4 t^2 + beta_0 / 2 t + log_alpha = 0, without cancellation at small t.
         return -4 * log_alpha / (self.beta_0 + (self.beta_0**2 - 4 * slope * log_alpha).sqrt())
 
 

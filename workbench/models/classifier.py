@@ -1,4 +1,4 @@
-"""A convolutional classifier: the workbench's own judge of samples, trained on the training split like any other fit."""
+"""A convolutional classifier: the workbench's own judge of samples, trained like any other fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that several backbones share. All take rows [B, C, *S] with channels in the second axis and S of rank 1 to 3."""
+"""Layers that several backbones share, for rows [B, C, *S] with channels in the second axis and S of rank 1 to 3."""
 
 from __future__ import annotations
 

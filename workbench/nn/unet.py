@@ -53,7 +53,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(spec.multipliers) != len(spec.attention):
             raise UserError(
-                f"backbone.attention: {len(spec.attention)} values for {len(spec.multipliers)} levels; one a level is needed"
+                f"backbone.attention: {len(spec.attention)} values given; one for each of the "
+                f"{len(spec.multipliers)} levels is needed"
             )
         channels, sides = event_shape[0], event_shape[1:]
         rank = len(sides)

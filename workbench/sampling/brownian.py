@@ -17,7 +17,7 @@ DEPTH = 18  # a path is resolved to 2^-18 of its length
 class BrownianPath:
     """W(t) for rows `start` to `stop`, each [*shape], on t in [0, 1] with W(0) = 0.
 
-    Called as path(t, s), s < t, it gives the standardised increment (W(t) - W(s)) / sqrt(t - s): [stop - start, *shape].
+    Called as path(t, s), s < t, it gives the standardised increment (W(t) - W(s)) / sqrt(t - s): [rows, *shape].
     The way down to the last value is kept: for a walk along the path, about two normals a step are new at coarse grids
     and never more than DEPTH.
     """

@@ -54,7 +54,8 @@ Noise = Callable[[float, float], Tensor]  # (t, s) -> the standardised increment
 class Sampler(ABC):
     """A rule for one step. It holds its settings and no state: what it must remember it returns as `memory`.
 
-    `order` is the order of convergence of the deterministic samplers, 0 for one whose law is not that of the ODE.
+    `order` is the order of convergence of the deterministic samplers, 0 for one that does not follow the ODE. That of a
+    multistep rule is reached when its first steps, which are of lower order, are short enough not to be seen.
     """
 
     order: ClassVar[int]

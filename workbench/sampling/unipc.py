@@ -25,7 +25,7 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True)
 class UniPC(Sampler):
-    """The multistep predictor of order two with its corrector (algorithms 1 and 2), which together reach order three."""
+    """The multistep predictor of order two with its corrector (algorithms 1 and 2): together of order three."""
 
     order: ClassVar[int] = 3
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -71,25 +73,41 @@ class LinearVP(VariancePreserving):
         return -4 * log_alpha / (self.beta_0 + (self.beta_0**2 - 4 * slope * log_alpha).sqrt())
 
 
+@dataclass(frozen=True)
 class Cosine(VariancePreserving):
-    """alpha_t = cos(pi/2 (t + s) / (1 + s)) / cos(pi/2 s / (1 + s)) with s = 0.008 (Nichol & Dhariwal, 2021, eq. 17).
+    """alpha_t = cos(start + turn) / cos(start), a quarter of a turn in all (Nichol & Dhariwal, 2021, eq. 17):
+    turn = pi/2 length t / (1 + 0.008), start = pi/2 0.008 / (1 + 0.008).
 
-    Time is compressed to 0.9999 of its length, which keeps alpha_1 above zero.
+    `length` below 1 stops the turn short of where alpha vanishes. With it at 1 this is the paper's own, whose log-SNR
+    at t = 1 is minus infinity: there the betas of discrete timesteps are bounded instead.
     """
 
-    offset, length = 0.008, 0.9999
+    length: float = 0.9999
 
-    def angle(self, t: Tensor) -> Tensor:
-        return 0.5 * math.pi * (self.length * t + self.offset) / (1 + self.offset)
+    offset: ClassVar[float] = 0.008
+    start: ClassVar[float] = 0.5 * math.pi * 0.008 / 1.008
+
+    def turn(self, t: Tensor) -> Tensor:
+        return (0.5 * math.pi * self.length / (1 + self.offset)) * t
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        start = math.cos(0.5 * math.pi * self.offset / (1 + self.offset))
-        return (self.angle(t).cos() / start).clamp(max=1.0).log()
+        return ((self.start + self.turn(t)).cos() / math.cos(self.start)).log()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        # cos^2 start - cos^2 (start + turn) as a product, which does not cancel at small t
+        turn = self.turn(t)
+        return (turn.sin() * (turn + 2 * self.start).sin()).sqrt() / math.cos(self.start)
 
     def time_of(self, log_alpha: Tensor) -> Tensor:
-        start = math.cos(0.5 * math.pi * self.offset / (1 + self.offset))
-        angle = (log_alpha.exp() * start).acos()
-        return (angle / (0.5 * math.pi) * (1 + self.offset) - self.offset) / self.length
+        # Back from the same product: sin turn = (cos^2 start - cos^2 angle) / sin(start + angle), angle = start + turn.
+        lost = -torch.expm1(2 * log_alpha) * math.cos(self.start) ** 2
+        sine = (math.sin(self.start) ** 2 + lost).sqrt()
+        cosine = log_alpha.exp() * math.cos(self.start)
+        turn = torch.atan2(
+            lost / (sine * math.cos(self.start) + cosine * math.sin(self.start)),
+            cosine * math.cos(self.start) + sine * math.sin(self.start),
+        )
+        return turn / (0.5 * math.pi * self.length / (1 + self.offset))
 
 
 class Straight(Schedule):
@@ -143,10 +161,10 @@ class Discrete(VariancePreserving):
         return ((right - 1 + fraction) / self.timesteps).to(log_alpha.dtype)
 
 
-def _sampled(schedule: VariancePreserving, timesteps: int) -> Discrete:
-    """The discrete schedule that agrees with a continuous one at t = i / T; beta is bounded by 0.999 as is usual."""
+def _sampled(schedule: VariancePreserving, timesteps: int, *, largest: float = 1.0) -> Discrete:
+    """The discrete schedule that agrees with a continuous one at t = i / T, its betas bounded by `largest`."""
     log_alpha = schedule.log_alpha(torch.linspace(0, 1, timesteps + 1, dtype=torch.float64))
-    return Discrete((-torch.expm1(2 * log_alpha.diff())).clamp(max=0.999))
+    return Discrete((-torch.expm1(2 * log_alpha.diff())).clamp(max=largest))
 
 
 def _linear_vp(spec: ScheduleSpec) -> Schedule:
@@ -154,7 +172,8 @@ def _linear_vp(spec: ScheduleSpec) -> Schedule:
 
 
 def _cosine(spec: ScheduleSpec) -> Schedule:
-    return Cosine() if spec.timesteps is None else _sampled(Cosine(), spec.timesteps)
+    # The bound is the paper's (section 3.2); without it the last beta would be one.
+    return Cosine() if spec.timesteps is None else _sampled(Cosine(1.0), spec.timesteps, largest=0.999)
 
 
 def _straight(spec: ScheduleSpec) -> Schedule:

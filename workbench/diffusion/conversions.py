@@ -4,12 +4,13 @@ With x_t = alpha x_0 + sigma noise and data of standard deviation s:
 
     noise      F = noise                            D = (x_t - sigma F) / alpha               (Ho et al., 2020)
     clean      F = x_0                              D = F
-    velocity   F = alpha noise - sigma x_0          D = (alpha x_t - sigma F) / (alpha^2 + sigma^2)
-                                                                                     (Salimans & Ho, 2022)
+    velocity   F = (alpha noise - sigma x_0) / r    D = (alpha x_t - sigma r F) / r^2,
+               r^2 = alpha^2 + sigma^2                           (Salimans & Ho, 2022, where r is 1)
     unit       F = (s alpha noise - sigma x_0 / s) / v   D = (alpha s^2 x_t - s sigma v F) / v^2,
                v^2 = alpha^2 s^2 + sigma^2                       (Karras et al., 2022, table 1, for any alpha)
 
-The last has unit variance for data of any s, and is the velocity when s = 1.
+None of them has the units of x_t: alpha and sigma multiplied by one factor leave F as it is. The last has unit variance
+for data of any s, and is the velocity when s = 1.
 """
 
 from __future__ import annotations
@@ -34,9 +35,21 @@ class Parametrisation:
     gain: Callable[[Tensor, Tensor, float], Tensor]
 
 
-def _unit_variance(alpha: Tensor, sigma: Tensor, s: float) -> Tensor:
+def _deviation(alpha: Tensor, sigma: Tensor, s: float) -> Tensor:
+    """The standard deviation of x_t for data of deviation s."""
     return (alpha.square() * s**2 + sigma.square()).sqrt()
 
+
+_UNIT = Parametrisation(
+    denoised=lambda output, x_t, alpha, sigma, s: (
+        (alpha * s**2 * x_t - s * sigma * _deviation(alpha, sigma, s) * output)
+        / _deviation(alpha, sigma, s).square()
+    ),
+    target=lambda x_0, noise, alpha, sigma, s: (
+        (s * alpha * noise - sigma * x_0 / s) / _deviation(alpha, sigma, s)
+    ),
+    gain=lambda alpha, sigma, s: s * sigma / _deviation(alpha, sigma, s),
+)
 
 PARAMETRISATIONS: dict[str, Parametrisation] = {
     "noise": Parametrisation(
@@ -50,22 +63,11 @@ PARAMETRISATIONS: dict[str, Parametrisation] = {
         gain=lambda alpha, sigma, s: alpha / alpha,
     ),
     "velocity": Parametrisation(
-        denoised=lambda output, x_t, alpha, sigma, s: (
-            (alpha * x_t - sigma * output) / _unit_variance(alpha, sigma, 1).square()
-        ),
-        target=lambda x_0, noise, alpha, sigma, s: alpha * noise - sigma * x_0,
-        gain=lambda alpha, sigma, s: sigma / _unit_variance(alpha, sigma, 1).square(),
+        denoised=lambda output, x_t, alpha, sigma, s: _UNIT.denoised(output, x_t, alpha, sigma, 1.0),
+        target=lambda x_0, noise, alpha, sigma, s: _UNIT.target(x_0, noise, alpha, sigma, 1.0),
+        gain=lambda alpha, sigma, s: _UNIT.gain(alpha, sigma, 1.0),
     ),
-    "unit": Parametrisation(
-        denoised=lambda output, x_t, alpha, sigma, s: (
-            (alpha * s**2 * x_t - s * sigma * _unit_variance(alpha, sigma, s) * output)
-            / _unit_variance(alpha, sigma, s).square()
-        ),
-        target=lambda x_0, noise, alpha, sigma, s: (
-            (s * alpha * noise - sigma * x_0 / s) / _unit_variance(alpha, sigma, s)
-        ),
-        gain=lambda alpha, sigma, s: s * sigma / _unit_variance(alpha, sigma, s),
-    ),
+    "unit": _UNIT,
 }
 
 
@@ -80,5 +82,5 @@ def score_from(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> T
 
 
 def velocity_from(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """alpha E[noise | x_t] - sigma D (Salimans & Ho, 2022)."""
-    return alpha * noise_from(denoised, x_t, alpha, sigma) - sigma * denoised
+    """(alpha E[noise | x_t] - sigma D) / r with r^2 = alpha^2 + sigma^2 (Salimans & Ho, 2022)."""
+    return _UNIT.target(denoised, noise_from(denoised, x_t, alpha, sigma), alpha, sigma, 1.0)

@@ -60,25 +60,32 @@ class Preconditioned(Denoiser):
         self.learned_variance = learned_variance
 
     def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """What the network itself says, in its own words: [B, *S], or [B, 2 C, ...] with a learned variance."""
-        alpha, sigma = (over_rows(c, x_t).to(x_t.dtype) for c in self.schedule(t))
-        scaled = x_t * (alpha.square() * self.data_std**2 + sigma.square()).rsqrt()
-        level = self.schedule.log_snr(t).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT) / 4
-        out: Tensor = self.backbone(scaled, level.to(x_t.dtype).expand(len(x_t)), cond)
-        return out.to(x_t.dtype)
+        """What the network itself says: [B, *S], or [B, 2 C, ...] with a learned variance."""
+        return self._output(x_t, *self.schedule(t), cond)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        output = self.output(x_t, t, cond)
-        return self._denoised(output.chunk(2, dim=1)[0] if self.learned_variance else output, x_t, t)
+        alpha, sigma = self.schedule(t)
+        output = self._output(x_t, alpha, sigma, cond)
+        return self._denoised(
+            output.chunk(2, dim=1)[0] if self.learned_variance else output, x_t, alpha, sigma
+        )
 
     def moments(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not self.learned_variance:
             return super().moments(x_t, t, cond)
-        output, fraction = self.output(x_t, t, cond).chunk(2, dim=1)
-        return self._denoised(output, x_t, t), torch.sigmoid(fraction)
+        alpha, sigma = self.schedule(t)
+        output, fraction = self._output(x_t, alpha, sigma, cond).chunk(2, dim=1)
+        return self._denoised(output, x_t, alpha, sigma), torch.sigmoid(fraction)
 
-    def _denoised(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = (over_rows(c, x_t).to(x_t.dtype) for c in self.schedule(t))
+    def _output(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        scale = (alpha.square() * self.data_std**2 + sigma.square()).rsqrt()
+        level = (2 * (alpha / sigma).log()).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT) / 4
+        scaled = x_t * over_rows(scale, x_t).to(x_t.dtype)
+        out: Tensor = self.backbone(scaled, level.to(x_t.dtype).expand(len(x_t)), cond)
+        return out.to(x_t.dtype)
+
+    def _denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        alpha, sigma = (over_rows(c, x_t).to(x_t.dtype) for c in (alpha, sigma))
         return self.parametrisation.denoised(output, x_t, alpha, sigma, self.data_std)
 
 

@@ -172,17 +172,10 @@ def fit(
             "fit_seconds": position.seconds,
             "images_per_second": steps * batch / position.seconds,
             "parameters": float(sum(p.numel() for p in model.parameters())),
-            "gradient_variation": gradient_variation(position.history),
             "peak_memory_bytes": float(peak_memory_bytes(execution.device)),
             "threads": float(torch.get_num_threads()),
         },
     )
-
-
-def gradient_variation(history: list[dict[str, float]]) -> float:
-    """How unsteady training was: the deviation of the gradient norm over its mean, averaged over the second half."""
-    late = history[len(history) // 2 :]
-    return sum(record["gradient_norm_deviation"] / record["gradient_norm"] for record in late) / len(late)
 
 
 def address(seed: int, purpose: str, *index: int) -> int:
@@ -290,9 +283,12 @@ def load_checkpoint(
     for name, value in part("average.").items():
         average[name].copy_(value)
     for index, optimiser in enumerate(optimisers):
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in part(f"optimiser.{index}.").items():
             number, field_name = name.split(".")
+            if value.ndim:  # the fused kernel walks parameter and moments by address: their layouts must agree
+                value = torch.empty_like(parameters[int(number)]).copy_(value)
             states.setdefault(int(number), {})[field_name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
     return Position(**json.loads(metadata["position"]))

@@ -1,0 +1,190 @@
+"""The one loop: every family overfits one batch, a continued fit is the straight one, divergence is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench.data import Dataset, Split
+from workbench.execution import Execution
+from workbench.models import Classifier, DiffusionModel, Event, build, restore
+from workbench.registry import UserError
+from workbench.rng import stream
+from workbench.spec import (
+    BackboneSpec,
+    BudgetSpec,
+    ClassifierSpec,
+    DiffusionSpec,
+    FitSpec,
+    ModelSpec,
+    OptimiserSpec,
+    ScheduleSpec,
+    with_fields,
+)
+from workbench.training import Diverged, Fitted, batch_rows, fit, learning_rate
+
+BACKBONE = BackboneSpec(width=32, multipliers=(1,), attention=(True,), patch=2)
+MODELS: dict[str, ModelSpec] = {
+    "continuous": DiffusionSpec(backbone=BACKBONE),
+    "straight": DiffusionSpec(
+        backbone=BACKBONE, schedule=ScheduleSpec(name="straight"), noise_density="log_normal"
+    ),
+    "min_snr": DiffusionSpec(backbone=BACKBONE, prediction="clean", weighting="min_snr"),
+    "ddpm": DiffusionSpec(backbone=BACKBONE, schedule=ScheduleSpec(timesteps=50), prediction="noise"),
+    "learned": DiffusionSpec(
+        backbone=BACKBONE, schedule=ScheduleSpec(timesteps=50), prediction="noise", variance="learned"
+    ),
+    "unconditional": DiffusionSpec(backbone=BACKBONE, conditional=False),
+    "classifier": ClassifierSpec(width=8, features=16, dropout=0.0, shift_pixels=0),
+}
+
+
+def dataset(rows: int = 16) -> Dataset:
+    """Two kinds of images: the left or the right half is bright."""
+    labels = torch.arange(rows) % 2
+    images = torch.zeros(rows, 1, 8, 8, dtype=torch.uint8)
+    images[labels == 0, :, :, :4] = 16
+    images[labels == 1, :, :, 4:] = 16
+    split = Split(images, labels)
+    return Dataset("toy", 17, ("a", "b"), split, split, split)
+
+
+def spec(model: ModelSpec, *, steps: int = 20) -> FitSpec:
+    return FitSpec(
+        model=model,
+        optimiser=OptimiserSpec(learning_rate=3e-3, warmup_images=32),
+        budget=BudgetSpec(images_seen=16 * steps, batch_size=16),
+        ema_halflife_images=32,
+    )
+
+
+def run(fit_spec: FitSpec, checkpoint: Path | None = None, seconds: float = 1e9) -> Fitted:
+    return fit(
+        fit_spec, dataset(), execution=Execution(threads=1), checkpoint=checkpoint, checkpoint_seconds=seconds
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_family_overfits_one_batch(name: str) -> None:
+    history = run(spec(MODELS[name], steps=200)).history
+    losses = [value for record in history for key, value in record.items() if key.startswith("loss_")]
+    floor = 0.2 if name == "classifier" else 0.0  # the entropy of smoothed labels
+    assert losses[-1] - floor < 0.7 * (losses[0] - floor), losses
+
+
+@pytest.mark.parametrize("name", ["continuous", "classifier"])
+def test_a_continued_fit_is_the_straight_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted by an exception in the middle, then continued from the file: bit for bit the same weights."""
+    whole = spec(with_fields(MODELS[name], {} if name == "classifier" else {"backbone.dropout": 0.3}))
+    straight, file = run(whole), tmp_path / "checkpoint.safetensors"
+
+    class Killed(Exception):
+        pass
+
+    def kill(path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 7:
+            raise Killed
+
+    saved: list[Path] = []
+    with pytest.raises(Killed):
+        fit(
+            whole,
+            dataset(),
+            execution=Execution(threads=1),
+            checkpoint=file,
+            checkpoint_seconds=0.0,
+            on_checkpoint=kill,
+        )
+    continued = run(whole, file)
+    assert continued.weights.keys() == straight.weights.keys()
+    assert all(torch.equal(continued.weights[name], straight.weights[name]) for name in straight.weights)
+    assert len(continued.history) == len(straight.history)
+
+
+def test_a_checkpoint_of_another_fit_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    first = spec(MODELS["continuous"], steps=3)
+    run(first, file, seconds=0.0)
+    other = replace(first, seed=1)
+    assert torch.equal(
+        run(other, file).weights["preconditioned.backbone.conv_in.weight"],
+        run(other).weights["preconditioned.backbone.conv_in.weight"],
+    )
+
+
+def test_seeds_differ() -> None:
+    first = spec(MODELS["continuous"], steps=3)
+    one, two = run(first), run(replace(first, seed=1))
+    assert not torch.equal(
+        one.weights["preconditioned.backbone.conv_in.weight"],
+        two.weights["preconditioned.backbone.conv_in.weight"],
+    )
+
+
+def test_divergence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = replace(
+        spec(MODELS["continuous"]),
+        optimiser=OptimiserSpec(learning_rate=1e30, warmup_images=0, clip_norm=1e30),
+    )
+    with pytest.raises(Diverged, match="seed 0"):
+        run(wild)
+
+
+def test_an_epoch_sees_each_row_once() -> None:
+    seen = torch.cat([batch_rows(0, step, 8, 20) for step in range(5)])
+    assert sorted(seen[:20].tolist()) == list(range(20))
+    assert sorted(seen[20:].tolist()) == list(range(20))
+    assert seen[:20].tolist() != seen[20:].tolist()
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    optimiser = OptimiserSpec(learning_rate=1.0, warmup_images=100, final_fraction=0.1)
+    rates = [learning_rate(optimiser, seen, 1000) for seen in (0, 50, 100, 500, 1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[1] < rates[2] > rates[3] > rates[4] == pytest.approx(0.1)
+
+
+def test_weights_come_back() -> None:
+    fitted = run(spec(MODELS["continuous"], steps=2))
+    model = restore(MODELS["continuous"], Event.of(dataset()), fitted.weights)
+    assert isinstance(model, DiffusionModel)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, fitted.weights[name])
+
+
+def test_event_knows_the_deviation_of_the_data() -> None:
+    images = dataset().train.images.double() / 8 - 1
+    assert Event.of(dataset()).std == pytest.approx(float(images.std(correction=0)))
+
+
+def test_classifier_gives_probabilities() -> None:
+    judge = build(MODELS["classifier"], Event.of(dataset()))
+    assert isinstance(judge, Classifier)
+    images = torch.rand(5, 1, 8, 8, generator=stream(0, "rows")) * 2 - 1
+    torch.testing.assert_close(judge.probabilities(images).sum(1), torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"backbone.name": "unett"}, "unet"),
+        ({"prediction": "noize"}, "noise"),
+        ({"noise_density": "uniforn"}, "uniform"),
+        ({"weighting": "snr"}, "min_snr"),
+        ({"variance": "learned"}, "timesteps"),
+        ({"backbone.width": 20}, "multiple of 32"),
+        ({"backbone.attention": (True, False)}, "attention"),
+    ],
+    ids=str,
+)
+def test_a_wrong_spec_is_told_in_one_line(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        run(spec(with_fields(MODELS["continuous"], fields)))
+    assert "\n" not in str(error.value)

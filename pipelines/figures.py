@@ -23,7 +23,13 @@ ONE = "all"  # the name of the only curve, where a study has one
 
 
 def quality_chart(
-    table: pd.DataFrame, axes: Axes, name: str, *, panel: str = "network", height: int = 420
+    table: pd.DataFrame,
+    axes: Axes,
+    name: str,
+    *,
+    panel: str = "network",
+    height: int = 420,
+    legend_columns: int = 4,
 ) -> alt.LayerChart:
     """A measure against the x axis of a study: each seed a dot, each arm its mean and 95 % interval, and the floor.
 
@@ -40,7 +46,7 @@ def quality_chart(
     floor = _floor(rows)
 
     look = looks(series)
-    colour, shape = _scales(look)
+    colour, shape = _scales(look, legend_columns)
     x = alt.X(
         "place:Q",
         title=field(axes.x),
@@ -84,7 +90,13 @@ def quality_chart(
 
 
 def cost_chart(
-    table: pd.DataFrame, axes: Axes, name: str, *, cost: str = "sample_seconds", height: int = 360
+    table: pd.DataFrame,
+    axes: Axes,
+    name: str,
+    *,
+    cost: str = "sample_seconds",
+    height: int = 360,
+    legend_columns: int = 4,
 ) -> alt.LayerChart:
     """A measure against what it costs: each seed a dot, each arm its mean, and the Pareto front through those that no
     other arm beats in both. Raises ValueError where no finished row has both."""
@@ -101,7 +113,7 @@ def cost_chart(
     front = pareto(means, "cost", "mean", lower_is_better=measure(name).direction != "higher")
     floor = _floor(rows)
     look = looks(series)
-    colour, shape = _scales(look)
+    colour, shape = _scales(look, legend_columns)
     ticks = log_ticks(float(rows["cost"].min()) * 0.8, float(rows["cost"].max()) * 1.35)
     x_title = field(cost) + _how_many(rows)
     x_scale = alt.Scale(type="log", domain=[rows["cost"].min() * 0.8, rows["cost"].max() * 1.35], nice=False)
@@ -290,12 +302,12 @@ def _labelled(rows: pd.DataFrame, look: dict[str, Look]) -> pd.DataFrame:
     return rows.assign(label=rows["series"].map({name: entry.label for name, entry in look.items()}))
 
 
-def _scales(look: dict[str, Look]) -> tuple[alt.Color, alt.Shape]:
+def _scales(look: dict[str, Look], columns: int) -> tuple[alt.Color, alt.Shape]:
     labels = [entry.label for entry in look.values()]
     legend = (
         None
         if len(look) < 2
-        else alt.Legend(orient="top", title=None, columns=4, labelLimit=220, symbolOpacity=1)
+        else alt.Legend(orient="top", title=None, columns=columns, labelLimit=220, symbolOpacity=1)
     )
     colour = alt.Color(
         "label:N",

@@ -1,0 +1,136 @@
+"""The verdicts of a study and the charts behind them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import words
+from pipelines import figures, verdict
+from pipelines.axes import Axes
+from pipelines.vocabulary import axis_title, field, measure
+from workbench.spec import Study
+
+ORACLE_MEASURES = ("endpoint_error", "sliced_wasserstein")
+
+
+def verdicts(study: Study, network: pd.DataFrame) -> None:
+    """A row a claim: the answer, how sure it is, and its interval beside what was claimed."""
+    st.header("Verdict", anchor="verdict")
+    for claim, decision in zip(study.claims, verdict.decide(study, network), strict=True):
+        with st.container(border=True):
+            left, right = st.columns([5, 4], gap="large", vertical_alignment="center")
+            with left:
+                st.markdown(f"{words.BADGES[decision.answer]}\u2002**{claim.text}**")
+                shown = words.estimate(claim, decision)
+                st.caption(
+                    " · ".join(part for part in (shown, words.sureness(decision)) if part),
+                    help=f"Claimed: {words.claimed(claim)}. {claim.why}. The estimate is paired over training seeds; "
+                    "in brackets its 95 % interval. How sure: the level of the widest interval still clear of the "
+                    "bound.",
+                )
+            with right:
+                if decision.estimate is None:
+                    st.caption(f"Claimed: {words.claimed(claim)}")
+                else:
+                    st.altair_chart(
+                        figures.claim_chart(claim, decision),
+                        alt=f"{claim.text} {decision.answer}: {shown}, claimed {words.claimed(claim)}",
+                    )
+    st.caption(
+        "Shaded: what was claimed before the study was run. Point and bar: mean over seeds and its 95 % interval; "
+        "ticks: each seed. Each interval stands for its claim alone."
+    )
+
+
+def measures_of(rows: pd.DataFrame, primary: str) -> list[str]:
+    """The measures that finished network rows have, the primary one first."""
+    done = rows[(rows["panel"] == "network") & (rows["status"] == "FINISHED")]
+    present = [
+        name
+        for name in done.columns
+        if not name.startswith("floor ") and f"floor {name}" in done and done[name].notna().any()
+    ]
+    return sorted(present, key=lambda name: (name != primary, name)) or [primary]
+
+
+def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    """A measure against the number of steps."""
+    st.header(f"Quality against {_lower(field(axes.x))}", anchor="quality")
+    names = measures_of(rows, study.primary)
+    name = st.selectbox(
+        "Measure",
+        names,
+        key="measure",
+        bind="query-params",
+        width=420,
+        help="Each distance is named by its features and shown beside its floor: the same measure of real images.",
+    )
+    try:
+        chart = figures.quality_chart(rows, axes, name, height=480)
+    except ValueError as error:
+        st.caption(str(error))
+        return
+    st.altair_chart(
+        chart, alt=f"{axis_title(name)} against {_lower(field(axes.x))}, for each sampler and seed"
+    )
+    st.caption(
+        f"{measure(name).meaning} Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut "
+        "where they leave the picture. Dashed: real images against real images at the same number. Click the legend to "
+        "single one out."
+    )
+
+
+def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    """Quality against seconds, and beside it the solver's own error where a study has an exact panel."""
+    oracle = rows[(rows["panel"] == "oracle") & (rows["status"] == "FINISHED")]
+    have = [name for name in ORACLE_MEASURES if name in oracle and oracle[name].notna().any()]
+    if not have:
+        st.header("Quality against time", anchor="time")
+        _cost(study, rows, axes)
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.header("Quality against time", anchor="time")
+        _cost(study, rows, axes)
+    with right:
+        st.header("Without any network", anchor="oracle")
+        chart = st.container()
+        name = st.segmented_control(
+            "Error on the exact denoiser",
+            have,
+            default=have[0],
+            format_func=lambda one: measure(one).title,
+            key="exact",
+            required=True,
+            label_visibility="collapsed",
+        )
+        chart.altair_chart(
+            figures.quality_chart(rows, axes, name, panel="oracle", height=430, legend_columns=3),
+            alt=f"{axis_title(name)} on an exact denoiser: the error of the solver alone",
+        )
+        st.caption(
+            f"{measure(name).meaning} The same samplers on a Gaussian mixture whose denoiser is known exactly: what "
+            "is left is the error of taking few steps. Where this falls and the quality does not, the network is the "
+            "limit."
+        )
+
+
+def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    try:
+        chart = figures.cost_chart(rows, axes, study.primary, height=430, legend_columns=3)
+    except ValueError as error:
+        st.caption(str(error))
+        return
+    st.altair_chart(
+        chart,
+        alt=f"{axis_title(study.primary)} against the seconds that sampling takes, with the Pareto front",
+    )
+    st.caption(
+        "Dotted: the Pareto front, the arms that no other beats in both quality and seconds; its labels name the "
+        f"sampler and {_lower(field(axes.x))}."
+    )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,223 @@
+"""The pictures of a study: samples side by side from the same noise, and the way from noise to picture and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.source import Source, Unavailable
+from pipelines import axes as axes_module
+from pipelines import pictures
+from pipelines.axes import Axes
+from pipelines.figures import ONE
+from pipelines.pictures import Bytes, Samples, Trajectory
+from pipelines.vocabulary import field, looks
+from workbench.spec import Study
+
+KEPT_ROWS = 60  # of each trial's samples: what the page may show
+SIDE = 1500  # pixels of a picture as wide as the page
+FAVOURITES = ("ddpm", "ddim", "dpmpp_2m", "unipc")
+BANNER = ("dpmpp_2m", "unipc", "ddim", "ddpm")
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _samples(_source: Source, uri: str, run_id: str) -> Samples:
+    stored = pictures.read_samples(_source.artifact(run_id, "samples.npz"))
+    whole = KEPT_ROWS // stored.classes * stored.classes or KEPT_ROWS
+    return Samples(stored.images[:whole], stored.labels[:whole])
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _trajectory(_source: Source, uri: str, run_id: str) -> Trajectory:
+    return pictures.read_trajectory(_source.artifact(run_id, "trajectory.npz"))
+
+
+def samples(source: Source, run_id: str) -> Samples | None:
+    """The first samples of a run; None where the store has none."""
+    try:
+        return _samples(source, source.uri, run_id)
+    except (Unavailable, OSError, ValueError, KeyError):
+        return None
+
+
+def trajectory(source: Source, run_id: str) -> Trajectory | None:
+    """The trajectory of a run; None where the store has none."""
+    try:
+        return _trajectory(source, source.uri, run_id)
+    except (Unavailable, OSError, ValueError, KeyError):
+        return None
+
+
+def banner(source: Source, every: list[Study]) -> None:
+    """One picture emerging from noise, of the newest run that has one."""
+    for study in every:
+        rows = axes_module.finished(source.trials(study.name))
+        for sampler in BANNER:
+            some = (
+                rows[(rows.get("sampler") == sampler) & (rows["nfe"] >= 10)]
+                if "nfe" in rows
+                else rows.iloc[:0]
+            )
+            for run_id in some.sort_values("started")["run_id"].tail(1):
+                found = trajectory(source, run_id)
+                if found is not None:
+                    frames = [frame for row in (0, 1) for frame in _ten(list(found.x_t[:, row]))]
+                    st.image(
+                        pictures.sheet([frames], side=SIDE),
+                        width="stretch",
+                        alt="Two pictures emerging from noise, step by step, from left to right",
+                    )
+                    return
+
+
+def _ten(frames: list[Bytes]) -> list[Bytes]:
+    """Ten of the frames, the first and the last among them."""
+    return [frames[i] for i in np.linspace(0, len(frames) - 1, 10).round().astype(int)]
+
+
+def arms(rows: pd.DataFrame, axes: Axes) -> tuple[list[str], list[float]]:
+    """The names of the curves and the values of x that finished rows have, in the order of the study."""
+    present = set(rows[axes.series].astype(str)) if axes.series else {ONE}
+    names = [name for name in (axes.names or (ONE,)) if name in present]
+    values = set(rows[axes.x].astype(float))
+    return [*names, *sorted(present - set(names))], [value for value in axes.ticks if value in values]
+
+
+def run_of(rows: pd.DataFrame, axes: Axes, name: str, x: float, seed: int) -> str | None:
+    """The run of one arm and seed."""
+    mask = (rows[axes.x].astype(float) == x) & (rows["seed"] == seed)
+    if axes.series:
+        mask &= rows[axes.series].astype(str) == name
+    found = rows[mask].sort_values("started")["run_id"]
+    return None if found.empty else str(found.iloc[-1])
+
+
+def section(source: Source, table: pd.DataFrame, axes: Axes) -> None:
+    """Grids side by side with a slider, the sheet of all arms, and the way of one image."""
+    rows = axes_module.finished(table)
+    names, values = arms(rows, axes)
+    if not values:
+        st.caption("No finished trial has samples yet.")
+        return
+    _grids(source, rows, axes, names, values)
+
+
+@st.fragment
+def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], values: list[float]) -> None:
+    seeds = sorted(int(seed) for seed in rows["seed"].unique())
+    look = looks(names)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        x = st.select_slider(
+            field(axes.x),
+            values,
+            value=10.0 if 10.0 in values else values[len(values) // 2],
+            format_func=lambda value: f"{value:g}",
+            key="steps",
+            bind="query-params",
+            width=420,
+        )
+        seed = st.segmented_control("Training seed", seeds, default=seeds[0], key="seed", required=True)
+    shown = [name for name in FAVOURITES if name in names] or names[:4]
+    if axes.series:
+        shown = st.pills(
+            "Side by side",
+            names,
+            default=shown,
+            selection_mode="multi",
+            format_func=lambda name: look[name].label,
+            key="shown",
+        )
+        shown = [name for name in names if name in shown][:4] or names[:1]
+    found = {name: run_of(rows, axes, name, x, seed) for name in shown}
+    for column, name in zip(st.columns(len(shown), gap="medium"), shown, strict=True):
+        with column:
+            run_id = found[name]
+            stored = samples(source, run_id) if run_id else None
+            st.markdown(f"**{look[name].label if axes.series else field(axes.x)}** at {x:g}")
+            if stored is None:
+                st.caption(f"not run at {x:g}" if run_id is None else "its samples cannot be read")
+                continue
+            st.image(
+                pictures.grid(stored, rows=6 if len(shown) > 1 else 4, side=720),
+                width="stretch",
+                alt=f"Samples of {look[name].label} at {field(axes.x)} {x:g}, a column for each class",
+            )
+    st.caption(
+        "Every grid starts from the same noise: the same cell shows what each sampler makes of the same start. "
+        "A column is a class."
+    )
+    _sheet(source, rows, axes, names, values, seed)
+    _way(source, rows, axes, names, x, seed)
+
+
+def _sheet(
+    source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], values: list[float], seed: int
+) -> None:
+    """One sample in every arm: a row a sampler, a column a number of steps."""
+    st.markdown("#### One start, every arm")
+    which = st.slider("Which sample", 1, 30, 3, key="sample", width=420) - 1
+    cells: list[list[Bytes | None]] = []
+    for name in names:
+        line: list[Bytes | None] = []
+        for value in values:
+            run_id = run_of(rows, axes, name, value, seed)
+            stored = samples(source, run_id) if run_id else None
+            line.append(None if stored is None or which >= len(stored.images) else stored.images[which])
+        cells.append(line)
+    if all(cell is None for line in cells for cell in line):
+        st.caption("No samples can be read.")
+        return
+    look = looks(names)
+    labels = [look[name].label for name in names] if axes.series else ["sample"]
+    st.image(
+        pictures.labelled_sheet(cells, labels, [f"{value:g}" for value in values], side=SIDE),
+        width="stretch",
+        alt=f"The same sample by each sampler, a row each; from left to right with more {field(axes.x).lower()}",
+    )
+    st.caption(f"From left to right: {field(axes.x).lower()}.")
+
+
+def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: float, seed: int) -> None:
+    """The forward process and the way back of one image."""
+    st.markdown("#### From picture to noise, and from noise to picture")
+    look = looks(names)
+    have = [name for name in names if run_of(rows, axes, name, x, seed)]
+    if not have:
+        st.caption(f"No sampler was run at {x:g}.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        name = have[0]
+        if axes.series:
+            start = have.index("dpmpp_2m") if "dpmpp_2m" in have else 0
+            name = st.selectbox(
+                "Sampler", have, index=start, format_func=lambda one: look[one].label, key="way", width=280
+            )
+        row = st.slider("Which image", 1, 8, 1, key="image", width=420) - 1
+    run_id = run_of(rows, axes, name, x, seed)
+    found = trajectory(source, run_id) if run_id else None
+    if found is None or row >= found.x_t.shape[1]:
+        st.caption("This trial stored no trajectory.")
+        return
+    times = [f"t = {time:.2f}" for time in found.time]
+    st.image(
+        pictures.labelled_sheet(
+            [pictures.forward_frames(found, row)], ["a real image is noised"], times[::-1], side=SIDE
+        ),
+        width="stretch",
+        alt="The forward process: a real image as more and more noise is added, from left to right",
+    )
+    st.image(
+        pictures.labelled_sheet(
+            [list(found.x_t[:, row]), list(found.denoised[:, row])],
+            ["a sample is denoised", "the network's guess"],
+            times,
+            side=SIDE,
+        ),
+        width="stretch",
+        alt="Sampling: the state from noise to picture, and below it the clean image that the network predicts",
+    )
+    st.caption(
+        f"{look[name].label if axes.series else 'The sampler'} at {x:g}. t = 0 is data, t = 1 is noise. The lowest "
+        "strip is the network's mean prediction of the clean image: blurred while much is undecided, sharp at the end."
+    )

@@ -1,0 +1,94 @@
+"""Numbers and states in the words and badges that the pages share. Pure functions."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pandas as pd
+
+from pipelines.verdict import Decision
+from workbench.spec import Claim, Ratio, Study
+
+BADGES = {
+    "supported": ":green-badge[:material/check_circle: supported]",
+    "refuted": ":red-badge[:material/cancel: refuted]",
+    "inconclusive": ":gray-badge[:material/help: inconclusive]",
+}
+OWN_DATA = re.compile(r"^(folder|npz)-[0-9a-f]{8}$")
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in powers of ten where a reader would not expect them."""
+    if not math.isfinite(value):
+        return "–"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{min(digits, 6)}f}".replace("-", "\u2212")
+
+
+def estimate(claim: Claim, decision: Decision) -> str:
+    """`1.48× (1.28× to 1.70×)` for a ratio, `−0.38 (−0.43 to −0.32)` for an exponent; empty without an estimate."""
+    if decision.estimate is None or decision.low is None or decision.high is None:
+        return ""
+    sign = "×" if isinstance(claim.statistic, Ratio) else ""
+    middle, low, high = (
+        f"{number(value)}{sign}" for value in (decision.estimate, decision.low, decision.high)
+    )
+    return f"{middle} ({low} to {high})"
+
+
+def sureness(decision: Decision) -> str:
+    """How sure an answer is, in a few words."""
+    if decision.answer == "inconclusive":
+        return decision.reason
+    level = decision.confidence or 0.0
+    shown = "over 99.9" if level > 0.999 else f"{100 * level:.1f}"
+    return f"{shown} % sure, {decision.seeds} seeds"
+
+
+def claimed(claim: Claim) -> str:
+    """What the claim bounds: `ratio at least 1.1`."""
+    what = "ratio" if isinstance(claim.statistic, Ratio) else "exponent"
+    return f"{what} {claim.relation.replace('_', ' ')} {claim.bound:g}"
+
+
+def scope_label(data: str, scale: str) -> str:
+    """`fashion mnist · standard`."""
+    return f"{data.replace('_', ' ')} · {scale}"
+
+
+def study_title(name: str) -> str:
+    """`Step sweep`."""
+    return name.replace("_", " ").capitalize()
+
+
+def command(study: Study, data: str, scale: str, seeds: list[int]) -> str:
+    """The command that makes these results again, or finds them done."""
+    place = "PATH/TO/YOUR/DATA" if OWN_DATA.match(data) else data
+    words = " ".join(map(str, sorted(seeds)))
+    return f"python -m pipelines.study {study.name} --data {place} --scale {scale} --seeds {words}"
+
+
+def when(moment: pd.Timestamp | None) -> str:
+    """`23 Nov 2026, 13:40 UTC`."""
+    return "–" if moment is None or pd.isna(moment) else f"{moment:%-d %b %Y, %H:%M} UTC"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `1 h 15 min`."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def run_link(uri: str, experiment: str, run_id: str) -> str:
+    """The page of a run in MLflow's own interface."""
+    return f"{uri}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def experiment_link(uri: str, experiment: str) -> str:
+    """The page of an experiment in MLflow's own interface."""
+    return f"{uri}/#/experiments/{experiment}"

@@ -27,6 +27,16 @@ class GaussianOracle(Denoiser):
         mean = self.mean.to(x_t)
         return mean + gain * (x_t - alpha * mean)
 
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of x_t at t []: alpha mean and sqrt(alpha^2 std^2 + sigma^2), both [*S]."""
+        alpha, sigma = self.schedule(t)
+        return alpha * self.mean, (alpha.square() * self.std.square() + sigma.square()).sqrt()
+
+    def flow(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Where the probability flow carries x_t [B, *S] from t [] to s []: it keeps the standardised value."""
+        (mean_t, std_t), (mean_s, std_s) = self.marginal(t), self.marginal(s)
+        return mean_s + std_s / std_t * (x_t - mean_t)
+
 
 class MixtureOracle(Denoiser):
     """x_0 ~ sum_k weight_k N(mean_k, std^2 I): the mean of each component's D, weighted by its posterior at x_t."""

@@ -21,8 +21,11 @@ class Ancestral(Sampler):
     """
 
     variance: Variance = "small"
-    order: ClassVar[int] = 0
-    stochastic: ClassVar[bool] = True
+    order: ClassVar[int] = 1
+
+    @property
+    def stochastic(self) -> bool:
+        return True
 
     def step(
         self, call: Call, x_t: Tensor, t: Node, s: Node, memory: None, noise: Noise
@@ -51,6 +54,10 @@ class DDIM(Sampler):
 
     eta: float = 0.0
     order: ClassVar[int] = 1
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
 
     def step(
         self, call: Call, x_t: Tensor, t: Node, s: Node, memory: None, noise: Noise

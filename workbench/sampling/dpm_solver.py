@@ -74,8 +74,11 @@ class DPMSolver3M(Sampler):
 class SDEDPMSolver2M(Sampler):
     """The second-order multistep solver of the reverse SDE (appendix of Lu et al., 2022b): noise at every step."""
 
-    order: ClassVar[int] = 0
-    stochastic: ClassVar[bool] = True
+    order: ClassVar[int] = 2
+
+    @property
+    def stochastic(self) -> bool:
+        return True
 
     def step(
         self, call: Call, x_t: Tensor, t: Node, s: Node, memory: Past | None, noise: Noise

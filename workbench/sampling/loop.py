@@ -20,7 +20,7 @@ def no_noise(t: float, s: float) -> Tensor:
     raise ValueError(f"a stochastic sampler needs a source of noise for its step from {t} to {s}")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sample(
     denoiser: Denoiser,
     sampler: Sampler,
@@ -34,8 +34,11 @@ def sample(
     """Rows x_0 [B, *S] from noise at t = 1, x_1 [B, *S], along `grid` float64 [K + 1] from 1 to 0.
 
     `noise(t, s)` gives the standardised increment of a Brownian path; `on_step(node, x_t, denoised)` sees each
-    evaluation. The state has the type of x_1. Raises ValueError when a stochastic sampler is given no noise.
+    evaluation. The state has the type of x_1. Raises ValueError when a stochastic sampler is given no noise, or for a
+    grid that does not fall.
     """
+    if not bool((grid.diff() < 0).all()):
+        raise ValueError("grid: each time must be below the one before it")
 
     def denoised(x: Tensor, node: Node) -> Tensor:
         out: Tensor = denoiser(x, torch.tensor(node.time, dtype=torch.float64, device=x.device), cond)

@@ -54,12 +54,17 @@ Noise = Callable[[float, float], Tensor]  # (t, s) -> the standardised increment
 class Sampler(ABC):
     """A rule for one step. It holds its settings and no state: what it must remember it returns as `memory`.
 
-    `order` is the order of convergence of the deterministic samplers, 0 for one that does not follow the ODE. That of a
-    multistep rule is reached when its first steps, which are of lower order, are short enough not to be seen.
+    `order` is the order of convergence to the exact solution: row by row for a deterministic sampler, of the law for a
+    stochastic one. That of a multistep rule is reached when its first steps, which are of lower order, are short enough
+    not to be seen.
     """
 
     order: ClassVar[int]
-    stochastic: ClassVar[bool] = False
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether its steps draw noise."""
+        return False
 
     @abstractmethod
     def step(

@@ -1,0 +1,122 @@
+"""Every study: it expands at every scale, its claims speak of arms and measures that it has, its names are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import studies
+from workbench.diffusion.schedule import schedule_from
+from workbench.identity import key
+from workbench.metrics import METRICS, metric_of
+from workbench.models import Event, build
+from workbench.presets import SIZES, classifier_fit, default_seeds, expand
+from workbench.registry import UserError
+from workbench.sampling import sampler_from, time_grid
+from workbench.spec import (
+    SCALES,
+    Claim,
+    DataSpec,
+    DiffusionSpec,
+    FitSpec,
+    MeasureSpec,
+    Ratio,
+    Scale,
+    Study,
+    arm,
+    grid,
+    with_fields,
+    zipped,
+)
+
+STUDIES = [studies.study(name) for name in studies.names()]
+EVENTS = {
+    "digits": Event(shape=(1, 8, 8), classes=10, levels=17, std=0.75),
+    "fashion_mnist": Event(shape=(1, 28, 28), classes=10, levels=256, std=0.7),
+    "cifar10": Event(shape=(3, 32, 32), classes=10, levels=256, std=0.5),
+}
+
+
+@pytest.mark.parametrize("data", SIZES)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_expands_to_distinct_trials(study: Study, scale: Scale, data: str) -> None:
+    trials = expand(study, DataSpec(name=data), scale, default_seeds(scale))
+    assert len({key(trial.spec) for trial in trials}) == len(trials)
+    for trial in trials:
+        sampler = sampler_from(trial.spec.sampling)
+        assert sampler.steps_for(trial.spec.sampling.nfe) >= 1
+        if isinstance(trial.spec.source, FitSpec):
+            assert isinstance(trial.spec.source.model, DiffusionSpec)
+            schedule = schedule_from(trial.spec.source.model.schedule)
+            assert len(time_grid(trial.spec.sampling.time_grid, schedule, 3)) == 4
+
+
+@pytest.mark.parametrize("data", SIZES)
+@pytest.mark.parametrize("scale", ["smoke", "quick", "standard"])
+def test_presets_build(scale: Scale, data: str) -> None:
+    trial = expand(STUDIES[0], DataSpec(name=data), scale, [0])[0]
+    assert isinstance(trial.spec.source, FitSpec)
+    for fit in (trial.spec.source, classifier_fit(DataSpec(name=data), scale)):
+        assert sum(p.numel() for p in build(fit.model, EVENTS[data]).parameters()) > 1000
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_claims_speak_of_what_is_run(study: Study) -> None:
+    assert study.name == study.name.lower()
+    assert study.question.endswith("?")
+    fields = {name for one in study.arms for name, _ in one}
+    measured = {f"{name}[cnn]" if metric.per_extractor else name for name, metric in METRICS.items()}
+    known = measured | {"sample_seconds", "gradient_variation"}
+    assert study.primary in measured
+    assert len({claim.name for claim in study.claims}) == len(study.claims)
+    for claim in study.claims:
+        assert claim.statistic.measure in known
+        if isinstance(claim.statistic, Ratio):
+            for one in (claim.statistic.arm, claim.statistic.reference):
+                assert one in study.arms
+                assert one in study.smoke_arms, "at smoke scale the decision is exercised too"
+        else:
+            assert claim.statistic.field in fields
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_measures_are_known(study: Study) -> None:
+    for trial in expand(study, DataSpec(), "quick", [0]):
+        if isinstance(trial.spec.measures, MeasureSpec):
+            assert {metric_of(name).name for name in trial.spec.measures.names} <= set(METRICS)
+
+
+def test_arms() -> None:
+    assert grid(sampling__nfe=(1, 2), sampling__eta=(0.0,)) == (
+        (("sampling.nfe", 1), ("sampling.eta", 0.0)),
+        (("sampling.nfe", 2), ("sampling.eta", 0.0)),
+    )
+    assert zipped(a=(1, 2), b=(3, 4)) == ((("a", 1), ("b", 3)), (("a", 2), ("b", 4)))
+    assert arm(source__seed=3) == (("source.seed", 3),)
+    with pytest.raises(ValueError, match="shorter"):
+        zipped(a=(1, 2), b=(3,))
+
+
+def test_a_field_that_is_not_there_is_told() -> None:
+    with pytest.raises(ValueError, match=r"sampling\.nfee.*nfe"):
+        with_fields(expand(STUDIES[0], DataSpec(), "smoke", [0])[0].spec, {"sampling.nfee": 3})
+
+
+@pytest.mark.parametrize("seeds", [(), (0, 0), (-1,)])
+def test_wrong_seeds_are_told(seeds: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="seeds"):
+        expand(STUDIES[0], DataSpec(), "smoke", seeds)
+
+
+def test_the_nearest_study_is_named() -> None:
+    with pytest.raises(UserError, match="step_sweep"):
+        studies.study("stepsweep")
+
+
+def test_a_claim_may_be_altered_only_by_a_copy() -> None:
+    claim = STUDIES[0].claims[0]
+    assert isinstance(replace(claim, bound=2.0), Claim)
+    with pytest.raises(AttributeError):
+        claim.bound = 2.0  # type: ignore[misc]

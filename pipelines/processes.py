@@ -1,18 +1,22 @@
-"""Processes that outlive the command that started them: known again by number and start time, stopped with their own
-children and nothing else."""
+"""Servers that outlive the command that started them: written down, known again, stopped with all that they started.
+
+A process is known again by its number and start time, since a number alone may by now belong to another. Everything
+that a server starts inherits a mark in its environment, so that its family is found even when it changed sessions or
+lost its parents, and so that nothing else is ever stopped.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
-import os
+import secrets
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,12 +25,15 @@ import psutil
 from workbench.registry import UserError
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS, STOP_SECONDS = 90.0, 8.0
+MARK = "WORKBENCH_SERVICE"
+START_SECONDS, STOP_SECONDS = 120.0, 10.0
+POLL_SECONDS = 0.1
+CLOCK_SECONDS = 2.0  # start times are told relative to the boot, whose time moves when the clock is set
 
 
 @dataclass(kw_only=True)
 class Process:
-    """A process as it is written down: a number alone may since belong to another."""
+    """A process as it is written down; `started` is in seconds since 1970."""
 
     pid: int
     started: float
@@ -40,34 +47,53 @@ class Process:
         """The process, None when it has ended."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            same = abs(process.create_time() - self.started) < CLOCK_SECONDS
+            if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         return None
 
 
 @dataclass(kw_only=True)
 class Service(Process):
-    """A server on the loopback interface. `users` are the processes that it is kept running for; `kept` says that it
-    stays until it is stopped by name."""
+    """A server on the loopback interface that answers GET `health` below `url`.
 
+    `users` are the processes for which it is kept running; `kept` says that it stays until it is stopped by name.
+    `address` is a second address that it has, `folder` a directory that ends with it.
+    """
+
+    name: str
+    mark: str
     port: int
     url: str
+    health: str
     log: str
+    address: str = ""
+    folder: str = ""
     kept: bool = False
     users: list[Process] = field(default_factory=list)
+
+    def answers(self) -> bool:
+        """Whether it is this server, and no other on its port, that answers."""
+        return answers(self.url + self.health) and any(_listens(member, self.port) for member in family(self))
 
 
 class Book:
     """The services that were started from one state directory, in a JSON file that is changed under a lock."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "services.json"
+        self.path = folder / "stack.json"
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Service]]:
-        """The services that still run, to be changed in place; written back at the end."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
+        """The services that still run, to be changed in place; written back at the end, whatever happened."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"state: {self.path.parent} cannot be written ({error.strerror}); choose another"
+            ) from error
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             services = self.running()
             try:
@@ -75,19 +101,23 @@ class Book:
             finally:
                 text = json.dumps({name: asdict(service) for name, service in services.items()}, indent=2)
                 partial = self.path.with_suffix(".partial")
-                partial.write_text(text)
+                partial.write_text(text + "\n")
                 partial.replace(self.path)
 
     def running(self) -> dict[str, Service]:
-        """The services that still run."""
-        if not self.path.exists():
-            return {}
+        """The services that still run, if only in part: a server that died may have left processes behind."""
         services = {}
-        for name, fields in json.loads(self.path.read_text()).items():
-            users = [Process(**user) for user in fields.pop("users")]
-            service = Service(**fields, users=[user for user in users if user.find()])
-            if service.find():
-                services[name] = service
+        try:
+            written = json.loads(self.path.read_text())
+            for name, fields in written.items():
+                users = [Process(**user) for user in fields.pop("users")]
+                service = Service(**fields, users=[user for user in users if user.find()])
+                if service.find() or family(service):
+                    services[name] = service
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"state: {self.path} cannot be read ({error}); delete it") from error
         return services
 
 
@@ -110,37 +140,53 @@ def port_for(field_name: str, asked: int, usual: int) -> int:
 
 
 def start(
-    command: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str], health: str
+    name: str,
+    command: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    environment: Mapping[str, str],
+    health: str,
+    address: str = "",
+    folder: str = "",
 ) -> Service:
-    """Start a server in a session of its own, and wait until GET `health` below its URL answers.
-
-    Raises UserError with the end of its log when it does not come up.
-    """
+    """Start a server in a session of its own. It is not up yet: see `wait_until_up`. Its log is begun anew."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    mark = f"{name}-{secrets.token_hex(8)}"
+    with log.open("wb") as out:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env={**environment, MARK: mark},
             start_new_session=True,
         )
-    url = f"http://{LOOPBACK}:{port}"
-    service = Service(**asdict(Process.of(process.pid)), port=port, url=url, log=str(log))
-    deadline = time.monotonic() + START_SECONDS
-    try:
-        while not answers(url + health):
-            if process.poll() is not None or time.monotonic() > deadline:
-                lines = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-                raise UserError(
-                    f"the server {log.stem!r} did not start on port {port}: {lines[-1].strip()} (log: {log})"
-                )
-            time.sleep(0.1)
-    except BaseException:
-        stop(service)
-        raise
-    return service
+    return Service(
+        **asdict(Process.of(process.pid)),
+        name=name,
+        mark=mark,
+        port=port,
+        url=f"http://{LOOPBACK}:{port}",
+        health=health,
+        log=str(log),
+        address=address,
+        folder=folder,
+    )
+
+
+def wait_until_up(service: Service, *, seconds: float = START_SECONDS) -> None:
+    """Wait until a server answers. Raises UserError with the end of its log when it dies or takes too long."""
+    deadline = time.monotonic() + seconds
+    while not service.answers():
+        ended = service.find() is None
+        if ended or time.monotonic() > deadline:
+            problem = "ended at once" if ended else f"did not answer within {seconds:.0f} s"
+            raise UserError(
+                f"{service.name}: the server on port {service.port} {problem}: {_last_words(service)} "
+                f"(log: {service.log})"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def answers(url: str, *, seconds: float = 2.0) -> bool:
@@ -150,23 +196,58 @@ def answers(url: str, *, seconds: float = 2.0) -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
-def stop(service: Process, *, seconds: float = STOP_SECONDS, first: Callable[[], None] | None = None) -> None:
-    """End a process and its descendants: politely, then after `seconds` by force."""
+def family(service: Service) -> list[psutil.Process]:
+    """The processes of a service that run: itself and all that carry its mark."""
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == service.mark and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
+
+
+def stop(service: Service, *, seconds: float = STOP_SECONDS) -> None:
+    """End a service and all that it started: asked first, which lets it tidy up, then after `seconds` by force."""
     process = service.find()
-    if process is None:
-        return
-    family = [process, *process.children(recursive=True)]
-    if first is not None:
-        first()
-    with contextlib.suppress(psutil.Error):
-        process.terminate()
-    psutil.wait_procs([process], timeout=seconds)
-    alive = [member for member in family if member.is_running()]
-    for member in alive:
+    asked: set[psutil.Process] = set()
+    deadline = time.monotonic() + seconds
+    while (members := family(service)) and time.monotonic() < deadline:
+        # The server itself ends what it started, in the right order; what it left is asked when it is gone.
+        to_ask = {process} if process is not None and process in members else set(members)
+        _each(to_ask - asked, psutil.Process.terminate)
+        asked |= to_ask
+        psutil.wait_procs(members, timeout=POLL_SECONDS)
+    while members := family(service):  # what is killed may have started another just before
+        _each(members, psutil.Process.kill)
+        psutil.wait_procs(members, timeout=1.0)
+    if process is not None:
+        psutil.wait_procs([process], timeout=0)  # reaps a child of this process
+
+
+def _each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.Error):
-            member.kill()
-    psutil.wait_procs(alive, timeout=seconds)
+            act(process)
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for connection in process.net_connections(kind="tcp")
+        )
+    return False
+
+
+def _last_words(service: Service) -> str:
+    """The last line of its log that says something."""
+    with contextlib.suppress(OSError):
+        lines = [line.strip() for line in Path(service.log).read_text(errors="replace").splitlines()]
+        said = [line for line in lines if any(letter.isalpha() for letter in line)]
+        if said:
+            return said[-1][:300]
+    return "it said nothing"

@@ -9,22 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
+import shlex
+import shutil
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from pipelines import command
-from pipelines.processes import LOOPBACK, Book, Process, Service, answers, port_for, start, stop
+from pipelines.processes import LOOPBACK, Book, Process, Service, port_for, start, stop, wait_until_up
+from workbench.registry import UserError
 
+PROGRAM = "python -m pipelines.stack"
 STATE_VARIABLE, TRACKING_VARIABLE = "WORKBENCH_STATE", "MLFLOW_TRACKING_URI"
 DASHBOARD = Path(__file__).parent.parent / "dashboard" / "app.py"
+USUAL_PORTS = {"mlflow": 5000, "ray": 8265, "dashboard": 8501}
+TITLES = {"mlflow": "MLflow UI", "ray": "Ray", "dashboard": "Dashboard"}
+OBJECT_STORE_BYTES = 200_000_000  # tasks pass names and numbers; tensors go through files
+JOB_STOP_SECONDS = 10
+SOCKET_PATH_BYTES = 103  # what macOS allows; Linux allows 107
+# What Ray appends to its temporary folder at the longest.
+RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 
 @dataclass(frozen=True)
@@ -38,28 +52,29 @@ class Arguments:
     ray_port: int = 0
     """Port of Ray's dashboard and job server; 0: 8265 when it is free, else any."""
     dashboard_port: int = 0
-    """Port of the comparison dashboard; 0: 8501 when it is free, else any."""
+    """Port of the dashboard; 0: 8501 when it is free, else any."""
     state: Path | None = None
     """Directory of the store and the logs; default: $WORKBENCH_STATE, else .workbench in this directory."""
 
 
 def state_directory() -> Path:
     """Where the local store, the logs and the book of services are: $WORKBENCH_STATE, else .workbench here."""
-    return Path(os.environ.get(STATE_VARIABLE, ".workbench")).resolve()
+    return Path(os.environ.get(STATE_VARIABLE, ".workbench")).expanduser().resolve()
 
 
 @contextlib.contextmanager
 def tracking_server(state: Path | None = None) -> Iterator[str]:
     """The URI of the MLflow server to use: $MLFLOW_TRACKING_URI, else that of the stack, else of one on the same SQLite
-    file that is kept running for as long as somebody uses it."""
-    if TRACKING_VARIABLE in os.environ:
-        yield os.environ[TRACKING_VARIABLE]
+    file, which is kept running for as long as somebody uses it."""
+    if given := os.environ.get(TRACKING_VARIABLE):
+        yield given
         return
     folder = state or state_directory()
     book, user = Book(folder), Process.of(os.getpid())
     with book.changing() as services:
+        _drop_broken(services, "mlflow")
         if "mlflow" not in services:
-            services["mlflow"] = start_mlflow(folder, port_for("mlflow_port", 0, 5000))
+            _start_all(services, {"mlflow": start_mlflow(folder, port_for("mlflow_port", 0, 5000))})
         services["mlflow"].users.append(user)
         url = services["mlflow"].url
     try:
@@ -67,15 +82,15 @@ def tracking_server(state: Path | None = None) -> Iterator[str]:
     finally:
         with book.changing() as services:
             service = services.get("mlflow")
-            if service is not None:
-                service.users = [other for other in service.users if other != user]
+            if service is not None and user in service.users:
+                service.users.remove(user)
                 if not service.users and not service.kept:
                     stop(services.pop("mlflow"))
 
 
 def start_mlflow(folder: Path, port: int) -> Service:
     """The MLflow server: one worker, since SQLite bears one writer."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
     arguments = [
         *(
             sys.executable,
@@ -94,93 +109,170 @@ def start_mlflow(folder: Path, port: int) -> Service:
     ]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return start(
-        arguments, port=port, log=folder / "logs" / "mlflow.log", environment=environment, health="/health"
+        "mlflow",
+        arguments,
+        port=port,
+        log=folder / "logs" / "mlflow.log",
+        environment=_environment(environment),
+        health="/health",
     )
 
 
 def ray_environment(folder: Path) -> dict[str, str]:
-    """How every command reaches the head of this stack: the token that its job server asks for, in one place."""
+    """How every process speaks with a Ray head of this state directory: with its token, made here where there is none.
+
+    One place for starting, submitting, following and stopping: the head refuses whoever lacks the token.
+    """
     token = folder / "ray_token"
     if not token.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        partial = token.with_suffix(f".{os.getpid()}")
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another process was faster; its token stands
+            os.link(partial, token)
+        partial.unlink()
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        # With this, "127.0.0.1" is taken at its word; without it Ray replaces it by an address that others can reach.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
+def prepare_ray(state: Path | None = None) -> str | None:
+    """The address of this stack's Ray head, None where it does not run. Where it runs, this process is given its token.
+
+    To be called before Ray is imported. A cluster that the user named in RAY_ADDRESS is left to the user.
+    """
+    folder = state or state_directory()
+    if os.environ.get("RAY_ADDRESS"):
+        return None
+    service = Book(folder).running().get("ray")
+    if service is None or not service.answers():
+        return None
+    os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it to the file
+    os.environ.update(ray_environment(folder))
+    return service.address
 
 
 def start_ray(folder: Path, port: int, tracking_uri: str) -> Service:
-    """A Ray head whose jobs find this stack's MLflow server; processes of the head end with it."""
-    # Ray's sockets lie below its temporary folder, and the path of a socket has at most 107 bytes.
-    short = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-    scratch = Path(tempfile.gettempdir()) / f"workbench-ray-{os.getuid()}-{short}"
+    """A Ray head whose jobs find this stack's MLflow server and its Python."""
     ray = Path(sys.executable).with_name("ray")
+    address = f"{LOOPBACK}:{port_for('ray_gcs_port', 0, 0)}"
+    scratch = _ray_scratch(folder)
     arguments = [
         *(str(ray), "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard", "true"),
-        *("--node-ip-address", LOOPBACK, "--port", str(port_for("ray_gcs_port", 0, 0))),
+        *("--node-ip-address", LOOPBACK, "--port", address.rpartition(":")[2]),
         *("--dashboard-host", LOOPBACK, "--dashboard-port", str(port)),
+        *("--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", str(scratch)),
+        # By default these two are fixed, so that a second head on the machine could not have them.
         *("--dashboard-agent-listen-port", str(port_for("ray_agent_port", 0, 0))),
         *("--ray-client-server-port", str(port_for("ray_client_port", 0, 0))),
-        *("--temp-dir", str(scratch)),
+        *("--no-monitor", "--include-log-monitor", "false"),  # nothing scales up or reads the logs of workers
     ]
     environment = {
         **ray_environment(folder),
         TRACKING_VARIABLE: tracking_uri,
         STATE_VARIABLE: str(folder),
-        "PATH": f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}",  # so that a job's `python` is this one
-        "RAY_task_oom_retries": "2",
-        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "PATH": f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}",  # a job's `python` is this one
+        "RAY_JOB_STOP_WAIT_TIME_S": str(JOB_STOP_SECONDS),
+        "RAY_task_oom_retries": "2",  # by default a task that is killed for memory is tried for ever
     }
     return start(
-        arguments, port=port, log=folder / "logs" / "ray.log", environment=environment, health="/api/version"
+        "ray",
+        arguments,
+        port=port,
+        log=folder / "logs" / "ray.log",
+        environment=_environment(environment),
+        health="/api/version",
+        address=address,
+        folder=str(scratch),
     )
 
 
 def start_dashboard(folder: Path, port: int, tracking_uri: str) -> Service:
-    """The comparison dashboard."""
+    """The dashboard."""
     arguments = [
         *(sys.executable, "-m", "streamlit", "run", str(DASHBOARD), "--server.headless", "true"),
         *("--server.address", LOOPBACK, "--server.port", str(port), "--browser.gatherUsageStats", "false"),
     ]
-    environment = {TRACKING_VARIABLE: tracking_uri, STATE_VARIABLE: str(folder)}
-    log = folder / "logs" / "dashboard.log"
-    return start(arguments, port=port, log=log, environment=environment, health="/_stcore/health")
+    return start(
+        "dashboard",
+        arguments,
+        port=port,
+        log=folder / "logs" / "dashboard.log",
+        environment=_environment({TRACKING_VARIABLE: tracking_uri, STATE_VARIABLE: str(folder)}),
+        health="/_stcore/health",
+    )
 
 
 def up(
     folder: Path, *, mlflow_port: int = 0, ray_port: int = 0, dashboard_port: int = 0
 ) -> dict[str, Service]:
-    """Start what does not run yet. Raises UserError for a port in use; what was started before that stays."""
+    """Start what does not run yet, all at once, and wait until everything answers.
+
+    Raises UserError for a port in use, and when a server does not come up; what this call started is then stopped.
+    """
+    asked = {"mlflow": mlflow_port, "ray": ray_port, "dashboard": dashboard_port}
     with Book(folder).changing() as services:
-        if "mlflow" not in services:
-            services["mlflow"] = start_mlflow(folder, port_for("mlflow_port", mlflow_port, 5000))
+        for name in asked:
+            _drop_broken(services, name)
+            if name in services and asked[name] not in (0, services[name].port):
+                raise UserError(
+                    f"{name}_port: {asked[name]} given, but this server runs already, on port {services[name].port}; "
+                    f"`{PROGRAM} down` stops it"
+                )
+        ports = {
+            name: port_for(f"{name}_port", asked[name], USUAL_PORTS[name])
+            for name in set(asked) - set(services)
+        }
+        new: dict[str, Service] = {}
+        try:
+            if "mlflow" in ports:
+                new["mlflow"] = start_mlflow(folder, ports["mlflow"])
+            tracking_uri = (new | services)["mlflow"].url
+            if "ray" in ports:
+                new["ray"] = start_ray(folder, ports["ray"], tracking_uri)
+            if "dashboard" in ports:
+                new["dashboard"] = start_dashboard(folder, ports["dashboard"], tracking_uri)
+        except BaseException:
+            _stop_all(new)
+            raise
+        _start_all(services, new)
         services["mlflow"].kept = True
-        uri = services["mlflow"].url
-        if "ray" not in services:
-            services["ray"] = start_ray(folder, port_for("ray_port", ray_port, 8265), uri)
-        if "dashboard" not in services:
-            services["dashboard"] = start_dashboard(
-                folder, port_for("dashboard_port", dashboard_port, 8501), uri
-            )
-        return dict(services)
+        return {name: services[name] for name in asked}
 
 
 def down(folder: Path) -> list[str]:
-    """Stop the services of this state directory, the head before the server that its jobs write to; their names."""
+    """Stop the services of this state directory, the head before the server that its jobs write to; their names.
+
+    A server that a study outside the stack still uses ends with that study.
+    """
+    if not Book(folder).path.exists():
+        return []
     with Book(folder).changing() as services:
-        order = [name for name in ("dashboard", "ray", "mlflow") if name in services]
+        if "mlflow" in services:
+            services["mlflow"].kept = False
+        order: list[str] = [
+            name for name in ("dashboard", "ray", "mlflow") if name in services and not services[name].users
+        ]
         for name in order:
-            stop(services.pop(name))
+            if name == "ray":
+                _stop_jobs(services[name], folder)
+            _stop_all({name: services[name]})
+            del services[name]
         return order
 
 
 def describe(services: Mapping[str, Service]) -> str:
-    """A line a service: name, URL, whether it answers."""
-    health = {"mlflow": "/health", "ray": "/api/version", "dashboard": "/_stcore/health"}
+    """A line a service: its title, its URL, whether it answers."""
     lines = [
-        f"{name:10} {service.url}  {'ok' if answers(service.url + health[name]) else f'no answer (log: {service.log})'}"
+        f"{TITLES[name]:10} {service.url}  "
+        + ("up" if service.answers() else f"does not answer (log: {service.log})")
         for name, service in services.items()
     ]
-    return "\n".join(lines) or "nothing runs; `python -m pipelines.stack up` starts it"
+    return "\n".join(lines) or f"nothing runs; `{PROGRAM} up` starts it"
 
 
 def shell_settings(folder: Path, services: Mapping[str, Service]) -> dict[str, str]:
@@ -189,31 +281,115 @@ def shell_settings(folder: Path, services: Mapping[str, Service]) -> dict[str, s
     if "mlflow" in services:
         settings[TRACKING_VARIABLE] = services["mlflow"].url
     if "ray" in services:
-        settings |= {"RAY_API_SERVER_ADDRESS": services["ray"].url, **ray_environment(folder)}
+        settings |= {"RAY_API_SERVER_ADDRESS": services["ray"].url, "RAY_ADDRESS": services["ray"].address}
+        settings |= ray_environment(folder)
     return settings
 
 
+def _start_all(services: dict[str, Service], new: Mapping[str, Service]) -> None:
+    """Enter new services once each of them is up; stop them all when one does not come up."""
+    try:
+        for service in new.values():
+            wait_until_up(service)
+    except BaseException:
+        _stop_all(new)
+        raise
+    services.update(new)
+
+
+def _stop_all(services: Mapping[str, Service]) -> None:
+    for service in services.values():
+        stop(service)
+        if service.folder:
+            shutil.rmtree(service.folder, ignore_errors=True)
+
+
+def _drop_broken(services: dict[str, Service], name: str) -> None:
+    """Stop what is left of a server that died, so that it can be started again."""
+    if name in services and services[name].find() is None:
+        _stop_all({name: services.pop(name)})
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment for a server, less what would point it to another cluster."""
+    foreign = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_ID")
+    return {name: value for name, value in os.environ.items() if name not in foreign} | dict(settings)
+
+
+def _ray_scratch(folder: Path) -> Path:
+    """Ray's temporary folder, short enough for the sockets below it, ours alone."""
+    name = f"workbench-{os.getuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        path = Path(parent) / name
+        if len(os.fsencode(f"{path}{RAY_SOCKET}")) <= SOCKET_PATH_BYTES:
+            break
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_uid != os.getuid() or path.is_symlink():
+        raise UserError(f"state: {path} belongs to another user; it is needed for Ray's temporary files")
+    return path
+
+
+def _stop_jobs(ray: Service, folder: Path) -> None:
+    """Stop the jobs of a head as `ray job stop` does, which gives them time to end their runs in MLflow."""
+    deadline = time.monotonic() + JOB_STOP_SECONDS + 2
+    with contextlib.suppress(OSError, ValueError):  # a head that does not answer is stopped all the same
+        asked: set[str] = set()
+        while time.monotonic() < deadline:
+            running = [
+                job["submission_id"]
+                for job in _ask_ray(ray, folder, "GET", "/api/jobs/")
+                if job["status"] in ("PENDING", "RUNNING") and job["submission_id"]
+            ]
+            if not running:
+                return
+            for job in set(running) - asked:
+                _ask_ray(ray, folder, "POST", f"/api/jobs/{job}/stop")
+                asked.add(job)
+            time.sleep(0.2)
+
+
+def _ask_ray(ray: Service, folder: Path, method: str, path: str) -> Any:
+    token = Path(ray_environment(folder)["RAY_AUTH_TOKEN_PATH"]).read_text()
+    request = urllib.request.Request(
+        ray.url + path, method=method, headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=JOB_STOP_SECONDS) as answer:
+        return json.load(answer)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit status."""
+    """Run the command line; returns its exit status: 0, 1 when `status` finds a server that does not answer."""
 
     def run() -> int:
-        arguments = command.parse(Arguments, argv, program="python -m pipelines.stack")
-        folder = arguments.state.resolve() if arguments.state else state_directory()
+        arguments = command.parse(Arguments, argv, program=PROGRAM)
+        if arguments.state is not None:
+            os.environ[STATE_VARIABLE] = str(arguments.state)
+        folder = state_directory()
         if arguments.action == "up":
-            ports = (arguments.mlflow_port, arguments.ray_port, arguments.dashboard_port)
-            print(describe(up(folder, mlflow_port=ports[0], ray_port=ports[1], dashboard_port=ports[2])))
+            services = up(
+                folder,
+                mlflow_port=arguments.mlflow_port,
+                ray_port=arguments.ray_port,
+                dashboard_port=arguments.dashboard_port,
+            )
+            print(describe(services))
         elif arguments.action == "down":
-            print(f"stopped: {', '.join(down(folder)) or 'nothing was running'}")
+            stopped = down(folder)
+            print(f"stopped: {', '.join(TITLES[name] for name in stopped) or 'nothing was running'}")
+            if "mlflow" not in stopped and "mlflow" in Book(folder).running():
+                print("the MLflow server is in use by a study and ends with it")
         elif arguments.action == "status":
-            print(describe(Book(folder).running()))
+            services = Book(folder).running()
+            print(describe(services))
+            return (
+                0 if services and all(service.answers() for service in services.values()) else command.FAILURE
+            )
         else:
             for name, value in shell_settings(folder, Book(folder).running()).items():
-                print(f"export {name}={value}")
+                print(f"export {name}={shlex.quote(value)}")
         return 0
 
-    return command.guarded(
-        run, program="python -m pipelines.stack", log_folder=lambda: state_directory() / "logs"
-    )
+    return command.guarded(run, program=PROGRAM, log_folder=lambda: state_directory() / "logs")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from workbench.diffusion.posterior import posterior
-from workbench.sampling.sampler import Call, Node, Noise, Sampler, eps
+from workbench.sampling.sampler import Call, Node, Noise, Sampler, kept
 from workbench.spec import Variance
 
 
@@ -64,8 +64,7 @@ class DDIM(Sampler):
     ) -> tuple[Tensor, None]:
         denoised = call.denoised(x_t, t)
         variance = self.eta**2 * posterior(t.alpha, t.sigma, s.alpha, s.sigma).small
-        direction = eps(x_t, denoised, t)
-        x_s = denoised.mul(s.alpha).add_(direction, alpha=max(s.sigma**2 - variance, 0.0) ** 0.5)
+        x_s = kept(x_t, denoised, t, s.alpha, max(s.sigma**2 - variance, 0.0) ** 0.5)
         if variance > 0:
             x_s.add_(noise(t.time, s.time), alpha=variance**0.5)
         return x_s, None

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from workbench.sampling.sampler import Call, Node, Noise, Sampler
+from workbench.sampling.sampler import Call, Node, Noise, Sampler, kept
 
 Past = tuple[tuple[Node, Tensor], ...]  # clean means of earlier steps, the latest first
 
@@ -29,7 +29,7 @@ class DPMSolver2M(Sampler):
     ) -> tuple[Tensor, Past]:
         denoised = call.denoised(x_t, t)
         h = s.half_log_snr - t.half_log_snr
-        x_s = _first_order(x_t, denoised, t, s, h)
+        x_s = kept(x_t, denoised, t, s.alpha, s.sigma)
         if memory and s.sigma:
             slope = _slope(denoised, t, memory[0], h)
             x_s.add_(slope, alpha=-0.5 * s.alpha * math.expm1(-h))
@@ -53,7 +53,7 @@ class DPMSolver3M(Sampler):
         denoised = call.denoised(x_t, t)
         past = memory or ()
         h = s.half_log_snr - t.half_log_snr
-        x_s = _first_order(x_t, denoised, t, s, h)
+        x_s = kept(x_t, denoised, t, s.alpha, s.sigma)
         if len(past) == 1 and s.sigma:
             x_s.add_(_slope(denoised, t, past[0], h), alpha=-0.5 * s.alpha * math.expm1(-h))
         if len(past) == 2 and s.sigma:
@@ -93,10 +93,6 @@ class SDEDPMSolver2M(Sampler):
             x_s.add_(_slope(denoised, t, memory[0], h), alpha=0.5 * s.alpha * gained)
         x_s.add_(noise(t.time, s.time), alpha=s.sigma * gained**0.5)
         return x_s, ((t, denoised),)
-
-
-def _first_order(x_t: Tensor, denoised: Tensor, t: Node, s: Node, h: float) -> Tensor:
-    return x_t.mul(s.sigma / t.sigma).add_(denoised, alpha=-s.alpha * math.expm1(-h))
 
 
 def _slope(denoised: Tensor, t: Node, before: tuple[Node, Tensor], h: float) -> Tensor:

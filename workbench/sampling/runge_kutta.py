@@ -11,41 +11,41 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from workbench.sampling.sampler import Call, Node, Noise, Sampler, eps
+from workbench.sampling.sampler import Call, Node, Noise, Sampler, kept
 
 
 @dataclass(frozen=True)
 class Euler(Sampler):
-    """y_s = y_t + (r_s - r_t) eps_t."""
+    """y_s = y_t + (r_s - r_t) (y_t - D_t) / r_t."""
 
     order: ClassVar[int] = 1
 
     def step(
         self, call: Call, x_t: Tensor, t: Node, s: Node, memory: None, noise: Noise
     ) -> tuple[Tensor, None]:
-        direction = eps(x_t, call.denoised(x_t, t), t)
-        return _move(x_t, direction, t, s), None
+        return kept(x_t, call.denoised(x_t, t), t, s.alpha, s.sigma), None
 
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """Euler's step, then the mean of the directions at both ends; the last step, to no noise, is Euler's alone."""
+    """Euler's step, then the mean of the directions at both ends; the last step, to no noise, is Euler's alone.
+
+    After Euler's y_s = D_t + r_s (y_t - D_t) / r_t the directions differ by (D_t - D_s) / r_s, so the mean of both moves
+    y_s by (r_t / r_s - 1) / 2 (D_s - D_t), where nothing large cancels.
+    """
 
     order: ClassVar[int] = 2
 
     def step(
         self, call: Call, x_t: Tensor, t: Node, s: Node, memory: None, noise: Noise
     ) -> tuple[Tensor, None]:
-        direction = eps(x_t, call.denoised(x_t, t), t)
-        x_s = _move(x_t, direction, t, s)
+        at_start = call.denoised(x_t, t)
+        x_s = kept(x_t, at_start, t, s.alpha, s.sigma)
         if s.sigma == 0:
             return x_s, None
-        at_end = eps(x_s, call.denoised(x_s, s), s)
-        return _move(x_t, direction.add_(at_end).mul_(0.5), t, s), None
+        change = call.denoised(x_s, s) - at_start
+        # A new tensor: whoever watches the evaluations may hold on to x_s.
+        return x_s.add(change, alpha=0.5 * s.alpha * (t.ratio / s.ratio - 1)), None
 
     def nfe(self, steps: int) -> int:
         return 2 * steps - 1
-
-
-def _move(x_t: Tensor, direction: Tensor, t: Node, s: Node) -> Tensor:
-    return x_t.mul(s.alpha / t.alpha).add_(direction, alpha=s.alpha * (s.ratio - t.ratio))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from workbench.diffusion.schedule import Schedule
@@ -86,6 +85,11 @@ class Sampler(ABC):
         return steps
 
 
-def eps(x_t: Tensor, denoised: Tensor, t: Node) -> Tensor:
-    """E[noise | x_t]: [B, *S]."""
-    return torch.sub(x_t, denoised, alpha=t.alpha) / t.sigma
+def kept(x_t: Tensor, denoised: Tensor, t: Node, alpha_s: float, sigma_s: float) -> Tensor:
+    """alpha_s D + sigma_s eps with the noise that x_t = alpha_t D + sigma_t eps holds: [B, *S].
+
+    With alpha and sigma of s it is the step of first order that all solvers share (Song et al., 2021, eq. 12). Neither
+    eps nor x / alpha is computed: in single precision they would cancel where alpha is small.
+    """
+    share = sigma_s / t.sigma
+    return x_t.mul(share).add_(denoised, alpha=alpha_s - share * t.alpha)

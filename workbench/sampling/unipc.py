@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from workbench.sampling.sampler import Call, Node, Noise, Sampler
+from workbench.sampling.sampler import Call, Node, Noise, Sampler, kept
 
 
 class Past(NamedTuple):
@@ -44,7 +44,7 @@ def _step(x: Tensor, at: tuple[tuple[Node, Tensor], ...], s: Node, *, new: Tenso
     """From x at the latest node of `at` to s; with the clean mean `new` at s as well, the corrector's step."""
     (t, denoised), before = at[0], at[1:]
     h = s.half_log_snr - t.half_log_snr
-    x_s = x.mul(s.sigma / t.sigma).add_(denoised, alpha=-s.alpha * math.expm1(-h))
+    x_s = kept(x, denoised, t, s.alpha, s.sigma)
     places = [(node.half_log_snr - t.half_log_snr) / h for node, _ in before]
     differences = [(value - denoised) / place for (_, value), place in zip(before, places, strict=True)]
     if new is not None:

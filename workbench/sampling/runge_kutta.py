@@ -30,7 +30,7 @@ class Euler(Sampler):
 class Heun(Sampler):
     """Euler's step, then the mean of the directions at both ends; the last step, to no noise, is Euler's alone.
 
-    After Euler's y_s = D_t + r_s (y_t - D_t) / r_t the directions differ by (D_t - D_s) / r_s, so the mean of both moves
+    After Euler's y_s = D_t + r_s (y_t - D_t) / r_t the directions differ by (D_t - D_s) / r_s, so their mean moves
     y_s by (r_t / r_s - 1) / 2 (D_s - D_t), where nothing large cancels.
     """
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import heapq
 import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pipelines import errors
+from pipelines.lifetime import SIGNALS
 from pipelines.plan import Done, Plan, Stage
 from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
@@ -18,6 +22,8 @@ from workbench.registry import UserError
 
 LOG = logging.getLogger(__name__)
 ATTEMPTS = 3
+JOIN_SECONDS = 30
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in its jobs, which are on a cluster that answers
 WAIT_SECONDS = 0.5
 
 
@@ -84,7 +90,10 @@ class RayExecutor:
         self._ray = ray
         self._tasks: dict[Any, tuple[Stage, Setting]] = {}
         self._remote = ray.remote(run_stage)
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         _connect(address)
+        for number, handler in handlers.items():  # Ray puts its own in their place
+            signal.signal(number, handler)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._largest = {
             name: max((n.get(name, 0) for n in nodes), default=0) for name in ("CPU", "GPU", "memory")
@@ -137,41 +146,43 @@ class RayExecutor:
 
 
 def _connect(address: str | None) -> None:
-    """Join the cluster at `address`, or the one that RAY_ADDRESS or this machine has; start a local one where there is
-    none. Raises UserError when the cluster that was asked for does not answer."""
+    """Join the cluster at `address`, else that of RAY_ADDRESS, which Ray sets in a job; without either start one here.
+
+    Never joins a cluster that was not named. Raises UserError when the one that was does not answer.
+    """
     import ray
 
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # ray's future default: CPU tasks see no GPU
-    asked = address or os.environ.get("RAY_ADDRESS")
-    settings: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": True,
-    }
-    if asked in (None, "local"):
-        try:
-            if asked is None:
-                ray.init(address="auto", **settings)
-                return
-        except ConnectionError:
-            LOG.info("no running Ray cluster found, starting a local one")
-        ray.init(address="local", include_dashboard=False, **settings)
+    asked = address or os.environ.get("RAY_ADDRESS") or "local"
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if asked == "local":
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **settings)
         return
-    assert asked is not None
-    hint = "start one with `ray start --head`, or leave out --address to have a local one"
-    host, _, port = asked.removeprefix("ray://").rpartition(":")
+    if not os.environ.get(JOB_VARIABLE):
+        _require_cluster(asked)
+    ray.init(address=asked, **settings)
+
+
+def _require_cluster(address: str) -> None:
+    """Raises UserError unless a cluster can be joined there.
+
+    Tried in another process: for a cluster whose token it lacks, Ray's client waits for ever and is deaf to signals.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto" and not (host and port.isdigit()):
+        raise UserError(f"address: {address!r} given; 'auto', 'local' or host:port is needed")
     try:
-        if host and port.isdigit():
-            socket.create_connection(
-                (host, int(port)), timeout=3
-            ).close()  # Ray itself waits for half a minute
-        elif asked != "auto":
-            raise UserError(f"address: {asked!r} given; 'auto', 'local' or host:port is needed")
-        ray.init(address=asked, **settings)
-    except (ConnectionError, OSError) as error:
-        raise UserError(f"address: no Ray cluster answers at {asked}; {hint}") from error
+        if address != "auto":
+            socket.create_connection((host, int(port)), timeout=3).close()
+        subprocess.run(
+            [sys.executable, "-c", f"import ray; ray.init({address!r}, log_to_driver=False)"],
+            timeout=JOIN_SECONDS,
+            check=True,
+            capture_output=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        hint = "start one with `ray start --head`, or leave out --address to have a local one"
+        LOG.error("joining %s: %s", address, getattr(error, "stderr", error))
+        raise UserError(f"address: no Ray cluster can be joined at {address}; {hint}") from error
 
 
 def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener) -> dict[str, Outcome]:

@@ -94,7 +94,7 @@ def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int], *, fi
     columns = {path: names.column_of(path) for trial in trials for path, _ in trial.arm}
     stages: dict[str, Stage] = {}
     for trial in trials:
-        for stage in _needed(trial.spec, scale, fit_cpus):
+        for stage in _needed(trial.spec, trial.arm, scale, fit_cpus):
             stages.setdefault(stage.key, stage)
     for trial in trials:
         stage = _trial_stage(study, trial, data, scale, columns)
@@ -143,12 +143,13 @@ def data_label(data: DataSpec) -> str:
     return data.name if data.digest is None else f"{data.name}-{data.digest[:8]}"
 
 
-def _needed(spec: TrialSpec, scale: Scale, fit_cpus: int) -> Iterator[Stage]:
+def _needed(spec: TrialSpec, arm: Arm, scale: Scale, fit_cpus: int) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.source, scale, fit_cpus)
+        varied = tuple((path, value) for path, value in arm if path.startswith("source."))
+        yield _fit_stage(spec.source, varied, scale, fit_cpus)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.measures.classifier, scale, fit_cpus)
+        yield _fit_stage(spec.measures.classifier, (), scale, fit_cpus)
         yield _reference_stage(reference_of(spec), scale)
 
 
@@ -158,15 +159,17 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
     return ReferenceSpec(data=spec.source.data, measures=spec.measures, rows=spec.sampling.rows)
 
 
-def _fit_stage(spec: FitSpec, scale: Scale, fit_cpus: int) -> Stage:
-    classifier = isinstance(spec.model, ClassifierSpec)
-    backbone = spec.model.name if isinstance(spec.model, ClassifierSpec) else spec.model.backbone.name
+def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale, fit_cpus: int) -> Stage:
+    if isinstance(spec.model, ClassifierSpec):
+        kind, backbone = "classifier", spec.model.name
+    else:
+        kind, backbone = "diffusion", spec.model.backbone.name
     data = data_label(spec.data)
     return Stage(
         kind="fit",
         body="pipelines.fits:fit",
         key=key(spec),
-        name=f"{'classifier' if classifier else 'diffusion'} {backbone}, seed {spec.seed}, {data} {scale}",
+        name=" ".join([kind, backbone, arm_text(varied)]).rstrip() + f", seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
         params=(("data", data), ("scale", scale), *flat_params(spec)),
@@ -213,7 +216,7 @@ def _trial_stage(
         name=f"{arm_text(trial.arm)}, seed {trial.seed}, {label} {scale}",
         spec=spec,
         experiment=study.name,
-        needs=tuple(stage.key for stage in _needed(spec, scale, 1)),
+        needs=tuple(stage.key for stage in _needed(spec, trial.arm, scale, 1)),
         params=tuple(params.items()),
         tags=(
             (names.TAG_SAMPLES, samples_key(spec)),

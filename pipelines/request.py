@@ -35,7 +35,7 @@ class Arguments:
     executor: str = "ray"
     """ray (as many stages at a time as there are CPUs) or inline (one after the other in this process)."""
     address: str = ""
-    """The Ray cluster: host:port, auto (one that runs here) or local (a new one). Not given: what there is."""
+    """The Ray cluster: host:port, auto (one that runs here) or local (a new one). Default: RAY_ADDRESS, else local."""
     tracking_uri: str = ""
     """The MLflow server. Not given: MLFLOW_TRACKING_URI, else the local one."""
     fit_cpus: Annotated[int, tyro.conf.arg(metavar="INT")] = 0

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipelines import names, scratch
+from pipelines.client import client
 
 IDENTITY = ("run_id", "key", "study", "status", "reason", "name", "started", "ended")
 TRIAL = (*IDENTITY, "data", "scale", "panel", "seed")
@@ -69,9 +69,9 @@ def executions(uri: str, study: str) -> pd.DataFrame:
 
 def studies(uri: str) -> pd.DataFrame:
     """One row a study that was ever executed: its experiment, its note (question and how to read it), when last run."""
-    client = MlflowClient(uri)
+    server = client(uri)
     rows = []
-    for experiment in client.search_experiments(
+    for experiment in server.search_experiments(
         filter_string=f"tags.`{names.TAG_OWNER}` = '{names.WORKBENCH}'"
     ):
         if experiment.name == names.FITS:
@@ -98,11 +98,11 @@ def fits(uri: str) -> pd.DataFrame:
 
 def learning_curve(uri: str, run_id: str) -> pd.DataFrame:
     """The learning curves of a fit: one column each (`train/loss`, ...), indexed by `images_seen`."""
-    client = MlflowClient(uri)
+    server = client(uri)
     prefixes = (names.QUALITY, names.FLOOR, names.COST, "progress/")
     curves = {
-        name: {point.step: point.value for point in client.get_metric_history(run_id, name)}
-        for name in sorted(client.get_run(run_id).data.metrics)
+        name: {point.step: point.value for point in server.get_metric_history(run_id, name)}
+        for name in sorted(server.get_run(run_id).data.metrics)
         if not name.startswith(prefixes)
     }
     return pd.DataFrame(curves).sort_index().rename_axis("images_seen")
@@ -113,21 +113,21 @@ def artifact(uri: str, run_id: str, name: str) -> Path:
     target = scratch.directory() / "artifacts" / run_id / name
     if not target.is_file():
         with scratch.arriving(target) as folder:
-            Path(MlflowClient(uri).download_artifacts(run_id, name, str(folder))).replace(target)
+            Path(client(uri).download_artifacts(run_id, name, str(folder))).replace(target)
     scratch.touch(target)
     return target
 
 
 def _runs(uri: str, experiment_name: str, kind: str) -> list[Run]:
     """All runs of one kind in an experiment, newest first; none where the experiment does not exist."""
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(experiment_name)
+    server = client(uri)
+    experiment = server.get_experiment_by_name(experiment_name)
     if experiment is None:
         return []
     found: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs(
+        page = server.search_runs(
             [experiment.experiment_id],
             f"tags.`{names.TAG_KIND}` = '{kind}'",
             max_results=PAGE,

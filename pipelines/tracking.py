@@ -6,14 +6,12 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
@@ -22,6 +20,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from pipelines import names, scratch
+from pipelines.client import client
 from pipelines.plan import Done, Plan
 from workbench.registry import UserError
 
@@ -30,22 +29,10 @@ PLACE = ("data", "scale", "panel")  # parameters that tell which table a trial b
 BATCH_METRICS, BATCH_PARAMS = 1000, 100  # what one request to MLflow may hold
 ANSWER_SECONDS = 5.0
 CHUNK_BYTES = 1 << 20
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # about half a minute; the default of 7 takes four
-}
 
 
 class Damaged(RuntimeError):
     """What MLflow holds is not what was uploaded."""
-
-
-def configure() -> None:
-    """Set the process up for MLflow's client: quiet, and giving up in seconds. Settings of the user's are kept."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
 
 
 def require_server(uri: str) -> None:
@@ -77,9 +64,8 @@ class Tracking:
     """A tracking server, by its URI."""
 
     def __init__(self, uri: str) -> None:
-        configure()
         self.uri = uri
-        self.client = MlflowClient(uri)
+        self.client = client(uri)
         self._artifacts: dict[str, ArtifactRepository] = {}
 
     # -- experiments and searches

@@ -108,6 +108,63 @@ def test_the_exact_target_gives_the_clean_row(name: str, schedule: Schedule) -> 
         torch.testing.assert_close(velocity, alpha * noise - sigma * x_0)  # Salimans & Ho (2022)
 
 
+class Exact(nn.Module):
+    """The ideal network of a Gaussian: all that it sees is its unit-variance input and the noise level."""
+
+    def __init__(self, oracle: GaussianOracle, prediction: str) -> None:
+        super().__init__()
+        self.oracle, self.prediction = oracle, prediction
+
+    def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None) -> Tensor:
+        schedule = self.oracle.schedule
+        t = schedule.inverse(4 * noise_level)
+        alpha, sigma = (c[:, None] for c in schedule(t))
+        x_t = x * (alpha.square() * DATA_STD**2 + sigma.square()).sqrt()
+        denoised = self.oracle(x_t, t)
+        noise = noise_from(denoised, x_t, alpha, sigma)
+        return PARAMETRISATIONS[self.prediction].target(denoised, noise, alpha, sigma, DATA_STD)
+
+
+@pytest.mark.parametrize("schedule", [LinearVP(), Straight()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("name", PARAMETRISATIONS)
+def test_the_ideal_network_makes_the_exact_denoiser(name: str, schedule: Schedule) -> None:
+    mean = torch.tensor([0.3, -0.2, 0.8], dtype=torch.float64)
+    oracle = GaussianOracle(mean, 0.2 + mean.abs(), schedule)
+    denoiser = Preconditioned(Exact(oracle, name), schedule, prediction=name, data_std=DATA_STD)
+    x, times = rows((3,)), torch.tensor([0.02, 0.3, 0.6, 0.97], dtype=torch.float64)
+    torch.testing.assert_close(denoiser(x, times), oracle(x, times), rtol=1e-9, atol=1e-9)
+    noiseless = torch.tensor(0.0, dtype=torch.float64)
+    torch.testing.assert_close(
+        denoiser(x, noiseless), x, rtol=1e-4, atol=1e-4
+    )  # up to the bound on the noise level
+
+
+class Double(nn.Module):
+    """Twice the channels: the output, and what becomes the place of the variance."""
+
+    def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None) -> Tensor:
+        output = Toy()(x, noise_level, labels)
+        return torch.cat([output, 3 * x], dim=1)
+
+
+def test_a_learned_variance_lies_between_its_bounds() -> None:
+    plain = Preconditioned(Toy(), LinearVP(), prediction="noise", data_std=DATA_STD)
+    learned = Preconditioned(
+        Double(), LinearVP(), prediction="noise", data_std=DATA_STD, learned_variance=True
+    )
+    x, t, labels = rows((2, 3)), torch.tensor(0.5, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    mean, fraction = learned.moments(x, t, labels)
+    torch.testing.assert_close(mean, plain(x, t, labels))
+    torch.testing.assert_close(learned(x, t, labels), mean)
+    assert fraction.shape == x.shape
+    assert (fraction > 0).all()
+    assert (fraction < 1).all()
+    assert float(fraction.max() - fraction.min()) > 0.5
+    guided, of_labelled = Guided(learned, 2.0, null_label=3).moments(x, t, labels)
+    torch.testing.assert_close(guided, Guided(plain, 2.0, null_label=3)(x, t, labels))
+    torch.testing.assert_close(of_labelled, fraction)
+
+
 def test_unit_target_has_unit_variance() -> None:
     generator = torch.Generator().manual_seed(0)
     x_0, noise = (torch.randn(200_000, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -95,7 +95,32 @@ def test_ddpm(variance: Any, name: str, steps: int) -> None:
     close(theirs(scheduler), ours(Ancestral(variance=variance), timesteps))
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5])
+class WithVariance(nn.Module):
+    """Twice the channels, the second half for the variance."""
+
+    def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None) -> Tensor:
+        return torch.cat([Network()(x, noise_level, labels), 2 * torch.sin(3 * x)], dim=1)
+
+
+def test_ddpm_with_learned_variance() -> None:
+    """Nichol & Dhariwal (2021, eq. 15); diffusers takes the place between the bounds in [-1, 1], not [0, 1]."""
+    scheduler = diffusers.DDPMScheduler(
+        **COMMON, variance_type="learned_range", clip_sample=False, timestep_spacing="trailing"
+    )
+    denoiser = Preconditioned(
+        WithVariance(), SCHEDULE, prediction="noise", data_std=1.0, learned_variance=True
+    )
+    timesteps, x = spaced(scheduler, T), start()
+    for timestep in scheduler.timesteps:
+        output = denoiser.output(x, torch.tensor((int(timestep) + 1) / T, dtype=torch.float64))
+        noise, place = output.chunk(2, dim=1)
+        output = torch.cat([noise, 2 * place.sigmoid() - 1], dim=1)
+        x = scheduler.step(output, timestep, x).prev_sample
+    grid = torch.tensor([(i + 1) / T for i in timesteps] + [0.0], dtype=torch.float64)
+    close(x, sample(denoiser, Ancestral(variance="learned"), start(), grid, noise=Recorded()))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim(eta: float) -> None:
     scheduler = diffusers.DDIMScheduler(
         **COMMON, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -31,7 +33,35 @@ def test_signal_falls_and_noise_rises(spec: ScheduleSpec) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_inverse_is_exact(spec: ScheduleSpec) -> None:
     schedule = schedule_from(spec)
-    torch.testing.assert_close(schedule.inverse(schedule.log_snr(TIMES[1:])), TIMES[1:], rtol=0, atol=1e-9)
+    torch.testing.assert_close(schedule.inverse(schedule.log_snr(TIMES[1:])), TIMES[1:], rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_derivative_of_the_log_snr_is_its_slope(spec: ScheduleSpec) -> None:
+    schedule, width = schedule_from(spec), 1e-6
+    t = (torch.arange(1, 100, dtype=torch.float64) + 1 / math.pi) / 101  # on no timestep, where slopes change
+    (derivative,) = torch.autograd.grad(schedule.log_snr(t.requires_grad_()).sum(), t)
+    slope = (schedule.log_snr(t.detach() + width) - schedule.log_snr(t.detach() - width)) / (2 * width)
+    assert (derivative < 0).all()
+    torch.testing.assert_close(derivative, slope, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_single_precision_is_enough_near_data(spec: ScheduleSpec) -> None:
+    """There 1 - alpha_bar is a small difference of numbers near one, unless it is written otherwise."""
+    schedule, t = schedule_from(spec), torch.logspace(-5, -0.1, 200)
+    double = schedule.log_snr(t.double())
+    torch.testing.assert_close(schedule.log_snr(t).double(), double, rtol=0, atol=1e-5)
+    torch.testing.assert_close(schedule.inverse(double.float()).double(), t.double(), rtol=1e-5, atol=0)
+
+
+def test_discrete_cosine_has_the_betas_of_its_paper() -> None:
+    """Nichol & Dhariwal (2021, eq. 17): alpha_bar is f(t) / f(0), beta at most 0.999."""
+    schedule = schedule_from(ScheduleSpec(name="cosine", timesteps=50))
+    assert isinstance(schedule, Discrete)
+    f = [math.cos((i / 50 + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(51)]
+    expected = [min(1 - f[i + 1] / f[i], 0.999) for i in range(50)]
+    torch.testing.assert_close(schedule.betas, torch.tensor(expected, dtype=torch.float64))
 
 
 def test_rate_of_linear_vp_is_beta() -> None:
@@ -49,7 +79,7 @@ def test_discrete_equals_products_of_ddpm() -> None:
     torch.testing.assert_close(sigma.square(), 1 - (1 - betas).cumprod(0))
 
 
-@pytest.mark.parametrize("timesteps", [4, 10, 1000])
+@pytest.mark.parametrize("timesteps", [1, 2, 4, 10, 1000])
 def test_discrete_linear_vp_lies_on_the_continuous_one(timesteps: int) -> None:
     schedule = schedule_from(ScheduleSpec(timesteps=timesteps))
     assert isinstance(schedule, Discrete)

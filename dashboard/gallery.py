@@ -7,10 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.source import Source, Unavailable
+from pipelines import album, pictures
 from pipelines import axes as axes_module
-from pipelines import pictures
 from pipelines.axes import Axes
-from pipelines.figures import ONE
 from pipelines.pictures import Bytes, Samples, Trajectory
 from pipelines.vocabulary import field, looks
 from workbench.spec import Study
@@ -76,27 +75,10 @@ def _ten(frames: list[Bytes]) -> list[Bytes]:
     return [frames[i] for i in np.linspace(0, len(frames) - 1, 10).round().astype(int)]
 
 
-def arms(rows: pd.DataFrame, axes: Axes) -> tuple[list[str], list[float]]:
-    """The names of the curves and the values of x that finished rows have, in the order of the study."""
-    present = set(rows[axes.series].astype(str)) if axes.series else {ONE}
-    names = [name for name in (axes.names or (ONE,)) if name in present]
-    values = set(rows[axes.x].astype(float))
-    return [*names, *sorted(present - set(names))], [value for value in axes.ticks if value in values]
-
-
-def run_of(rows: pd.DataFrame, axes: Axes, name: str, x: float, seed: int) -> str | None:
-    """The run of one arm and seed."""
-    mask = (rows[axes.x].astype(float) == x) & (rows["seed"] == seed)
-    if axes.series:
-        mask &= rows[axes.series].astype(str) == name
-    found = rows[mask].sort_values("started")["run_id"]
-    return None if found.empty else str(found.iloc[-1])
-
-
 def section(source: Source, table: pd.DataFrame, axes: Axes) -> None:
     """Grids side by side with a slider, the sheet of all arms, and the way of one image."""
     rows = axes_module.finished(table)
-    names, values = arms(rows, axes)
+    names, values = axes_module.present(rows, axes)
     if not values:
         st.caption("No finished trial has samples yet.")
         return
@@ -129,7 +111,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
             key="shown",
         )
         shown = [name for name in names if name in shown][:4] or names[:1]
-    found = {name: run_of(rows, axes, name, x, seed) for name in shown}
+    found = {name: axes_module.run_of(rows, axes, name, x, seed) for name in shown}
     for column, name in zip(st.columns(len(shown), gap="medium"), shown, strict=True):
         with column:
             run_id = found[name]
@@ -147,31 +129,20 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
         "Every grid starts from the same noise: the same cell shows what each sampler makes of the same start. "
         "A column is a class."
     )
-    _sheet(source, rows, axes, names, values, seed)
+    _sheet(source, rows, axes, seed)
     _way(source, rows, axes, names, x, seed)
 
 
-def _sheet(
-    source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], values: list[float], seed: int
-) -> None:
+def _sheet(source: Source, rows: pd.DataFrame, axes: Axes, seed: int) -> None:
     """One sample in every arm: a row a sampler, a column a number of steps."""
     st.markdown("#### One start, every arm")
     which = st.slider("Which sample", 1, 30, 3, key="sample", width=420) - 1
-    cells: list[list[Bytes | None]] = []
-    for name in names:
-        line: list[Bytes | None] = []
-        for value in values:
-            run_id = run_of(rows, axes, name, value, seed)
-            stored = samples(source, run_id) if run_id else None
-            line.append(None if stored is None or which >= len(stored.images) else stored.images[which])
-        cells.append(line)
+    cells, lines, columns = album.every_arm(rows, axes, seed, which, lambda run_id: samples(source, run_id))
     if all(cell is None for line in cells for cell in line):
         st.caption("No samples can be read.")
         return
-    look = looks(names)
-    labels = [look[name].label for name in names] if axes.series else ["sample"]
     st.image(
-        pictures.labelled_sheet(cells, labels, [f"{value:g}" for value in values], side=SIDE),
+        pictures.labelled_sheet(cells, lines, columns, side=SIDE),
         width="stretch",
         alt=f"The same sample by each sampler, a row each; from left to right with more {field(axes.x).lower()}",
     )
@@ -182,7 +153,7 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
     """The forward process and the way back of one image."""
     st.markdown("#### From picture to noise, and from noise to picture")
     look = looks(names)
-    have = [name for name in names if run_of(rows, axes, name, x, seed)]
+    have = [name for name in names if axes_module.run_of(rows, axes, name, x, seed)]
     if not have:
         st.caption(f"No sampler was run at {x:g}.")
         return
@@ -194,28 +165,15 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
                 "Sampler", have, index=start, format_func=lambda one: look[one].label, key="way", width=280
             )
         row = st.slider("Which image", 1, 8, 1, key="image", width=420) - 1
-    run_id = run_of(rows, axes, name, x, seed)
+    run_id = axes_module.run_of(rows, axes, name, x, seed)
     found = trajectory(source, run_id) if run_id else None
     if found is None or row >= found.x_t.shape[1]:
         st.caption("This trial stored no trajectory.")
         return
-    times = [f"t = {time:.2f}" for time in found.time]
     st.image(
-        pictures.labelled_sheet(
-            [pictures.forward_frames(found, row)], ["a real image is noised"], times[::-1], side=SIDE
-        ),
+        pictures.way(found, row, side=SIDE),
         width="stretch",
-        alt="The forward process: a real image as more and more noise is added, from left to right",
-    )
-    st.image(
-        pictures.labelled_sheet(
-            [list(found.x_t[:, row]), list(found.denoised[:, row])],
-            ["a sample is denoised", "the network's guess"],
-            times,
-            side=SIDE,
-        ),
-        width="stretch",
-        alt="Sampling: the state from noise to picture, and below it the clean image that the network predicts",
+        alt="Above, a real image as noise is added; below, a sample from noise to picture and the network's guess",
     )
     st.caption(
         f"{look[name].label if axes.series else 'The sampler'} at {x:g}. t = 0 is data, t = 1 is noise. The lowest "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -87,7 +89,7 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         run=[words.run_link(source.uri, experiment, run) for run in found["run_id"]]
     )
     table = table.dropna(axis="columns", how="all").sort_values([*axes.columns, "seed"])
-    config: dict[str, object] = {
+    config: dict[str, Any] = {
         name: st.column_config.NumberColumn(measure(name).title, format="%.4g", help=axis_title(name))
         for name in primary
     }

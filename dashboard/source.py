@@ -31,7 +31,9 @@ class Unavailable(RuntimeError):
 class Source(Protocol):
     """Results as tables and files; see `pipelines.results` for their columns. Its methods raise Unavailable."""
 
-    uri: str
+    @property
+    def uri(self) -> str:
+        """The address of the store, for links."""
 
     def problem(self) -> str:
         """Why the store cannot be read, in one line; empty when it can."""

@@ -43,7 +43,7 @@ def sureness(decision: Decision) -> str:
         return decision.reason
     level = decision.confidence or 0.0
     shown = "over 99.9" if level > 0.999 else f"{100 * level:.1f}"
-    return f"{shown} % sure, {decision.seeds} seeds"
+    return f"{shown} % sure"
 
 
 def claimed(claim: Claim) -> str:

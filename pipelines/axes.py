@@ -13,6 +13,7 @@ from pipelines.names import column_of
 from workbench.spec import Study
 
 NICE = (1, 2, 5)
+ONE = "all"  # the name of the only curve, where a study has one
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,25 @@ def summary(rows: pd.DataFrame, axes: Axes, measure: str, *, geometric: bool) ->
         record |= {"mean": back(centre), "low": back(centre - half), "high": back(centre + half)}
         records.append(record | {"seeds": len(values)})
     return pd.DataFrame(records, columns=[*axes.columns, "mean", "low", "high", "seeds"])
+
+
+def present(rows: pd.DataFrame, axes: Axes) -> tuple[list[str], list[float]]:
+    """The names of the curves and the values of x that rows have, in the order of the study."""
+    found = set(rows[axes.series].astype(str)) if axes.series else {ONE}
+    names = [name for name in (axes.names or (ONE,)) if name in found]
+    values = set(rows[axes.x].dropna().astype(float))
+    return [*names, *sorted(found - set(names))], [value for value in axes.ticks if value in values]
+
+
+def run_of(rows: pd.DataFrame, axes: Axes, name: str, x: float, seed: int | None = None) -> str | None:
+    """The run id of one arm, the newest where there are several; None where there is none."""
+    mask = rows[axes.x].astype(float) == x
+    if axes.series:
+        mask &= rows[axes.series].astype(str) == name
+    if seed is not None:
+        mask &= rows["seed"] == seed
+    found = rows[mask].sort_values("started")["run_id"]
+    return None if found.empty else str(found.iloc[-1])
 
 
 def pareto(points: pd.DataFrame, cost: str, quality: str, *, lower_is_better: bool) -> pd.DataFrame:

@@ -7,19 +7,19 @@ text are left to where it is shown: Streamlit's theme in the dashboard, `on_pape
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from pipelines.axes import Axes, finished, log_ticks, pareto, spread_out, summary
+from pipelines.axes import ONE, Axes, finished, log_ticks, pareto, spread_out, summary
 from pipelines.verdict import Decision
 from pipelines.vocabulary import ACCENT, NEUTRAL, Look, axis_title, field, looks, measure
 from workbench.spec import Claim, Ratio
 
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
-ONE = "all"  # the name of the only curve, where a study has one
+Draw = Callable[[], alt.LayerChart | alt.VConcatChart]
 
 
 def quality_chart(
@@ -162,7 +162,7 @@ def cost_chart(
     return _layered(layers, height)
 
 
-def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.LayerChart:
+def claim_chart(claim: Claim, decision: Decision, *, height: int = 84) -> alt.LayerChart:
     """One claim: each seed's statistic as a tick, the mean with its 95 % interval, and the side that was claimed.
 
     Raises ValueError where the decision has no estimate.
@@ -217,11 +217,19 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 64) -> alt.La
     return _layered(layers, height)
 
 
+def claims_chart(pairs: Sequence[tuple[Claim, Decision]]) -> alt.VConcatChart:
+    """The charts of several claims below each other, each with its sentence; for a document."""
+    charts = [
+        claim_chart(c, d).properties(title=f"{c.text} {d.answer.capitalize()}.", width=640) for c, d in pairs
+    ]
+    return alt.VConcatChart(vconcat=charts, spacing=14)
+
+
 def curves_chart(curves: pd.DataFrame, *, title: str, height: int = 300) -> alt.Chart:
     """Learning curves: `value` against `images_seen`, one line for each `fit`."""
     positive = bool((curves["value"] > 0).all())
     hover = alt.selection_point(name="fit", fields=["fit"], bind="legend")
-    return (
+    chart: alt.Chart = (
         alt.Chart(curves)
         .mark_line(strokeWidth=1.6, clip=True)
         .encode(
@@ -242,16 +250,23 @@ def curves_chart(curves: pd.DataFrame, *, title: str, height: int = 300) -> alt.
         .properties(height=height)
         .add_params(hover)
     )
+    return chart
 
 
-def on_paper(chart: alt.LayerChart | alt.Chart, *, width: int = 680) -> alt.LayerChart | alt.Chart:
+def on_paper(
+    chart: alt.LayerChart | alt.VConcatChart, *, width: int = 680
+) -> alt.LayerChart | alt.VConcatChart:
     """The chart as a document shows it: a fixed width, a white ground, quiet axes, text that can be read in print."""
     ink, quiet = "#222831", "#d5d9de"
-    return (
-        chart.properties(width=width, background="white", padding=12)
-        .configure(font="Helvetica, Arial, sans-serif")
-        .configure_view(stroke=None)
-        .configure_axis(
+    drawn = chart.copy()
+    if isinstance(drawn, alt.LayerChart):
+        drawn.width = width
+    drawn.background, drawn.padding = "white", 12
+    drawn.config = alt.Config(
+        font="Helvetica, Arial, sans-serif",
+        view=alt.ViewConfig(stroke=None),
+        title=alt.TitleConfig(anchor="start", fontSize=13, color=ink, fontWeight="normal"),
+        axis=alt.AxisConfig(
             labelColor=ink,
             titleColor=ink,
             labelFontSize=12,
@@ -261,9 +276,12 @@ def on_paper(chart: alt.LayerChart | alt.Chart, *, width: int = 680) -> alt.Laye
             domainColor=quiet,
             tickColor=quiet,
             gridColor="#eef0f2",
-        )
-        .configure_legend(labelColor=ink, labelFontSize=12, symbolSize=90, columnPadding=16, rowPadding=4)
+        ),
+        legend=alt.LegendConfig(
+            labelColor=ink, labelFontSize=12, symbolSize=90, columnPadding=16, rowPadding=4
+        ),
     )
+    return drawn
 
 
 def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
@@ -391,7 +409,7 @@ def _padded(ticks: Sequence[float]) -> list[float]:
 
 def _how_many(rows: pd.DataFrame) -> str:
     """` (500 images)` where all rows agree in how many were drawn."""
-    counts = rows["rows"].dropna().unique() if "rows" in rows else ()
+    counts = rows["rows"].dropna().unique().tolist() if "rows" in rows else []
     return f" ({int(counts[0]):,} images)" if len(counts) == 1 else ""
 
 

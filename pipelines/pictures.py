@@ -89,14 +89,20 @@ def sheet(cells: Sequence[Sequence[Bytes | None]], *, side: int) -> Image.Image:
 
 
 def labelled_sheet(
-    cells: Sequence[Sequence[Bytes | None]], rows: Sequence[str], columns: Sequence[str], *, side: int
+    cells: Sequence[Sequence[Bytes | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    side: int,
+    align: Sequence[str] = (),
 ) -> Image.Image:
-    """A sheet with a word before each row and above each column, on a transparent ground."""
+    """A sheet with a word before each row and above each column, on a transparent ground. The cells begin where they
+    would begin beside the longest of `rows` and `align`."""
     body = sheet(cells, side=side)
-    size = max(13, side // 58)
+    size = max(13, side // 75)
     font = ImageFont.load_default(size=size)
     pen = ImageDraw.Draw(body)
-    left = int(max(pen.textlength(word, font=font) for word in rows)) + 16
+    left = int(max(pen.textlength(word, font=font) for word in (*rows, *align))) + 16
     top = int(size * 1.9)
     canvas = Image.new("RGBA", (left + body.width, top + body.height), (0, 0, 0, 0))
     canvas.paste(body, (left, top))
@@ -106,6 +112,22 @@ def labelled_sheet(
         pen.text((left - 12, top + (i + 0.5) * height), word, font=font, fill=INK, anchor="rm")
     for j, word in enumerate(columns):
         pen.text((left + (j + 0.5) * width, top - 8), word, font=font, fill=INK, anchor="mb")
+    return canvas
+
+
+def way(trajectory: Trajectory, row: int, *, side: int) -> Image.Image:
+    """From picture to noise and back: a real image as it is noised, and below it a sample as it is denoised with what
+    the network predicts at each step."""
+    times = [f"t = {time:.2f}" for time in trajectory.time]
+    words = ["a real image is noised", "a sample is denoised", "the network's guess"]
+    above = labelled_sheet([forward_frames(trajectory, row)], words[:1], times[::-1], side=side, align=words)
+    lines = [list(trajectory.x_t[:, row]), list(trajectory.denoised[:, row])]
+    below = labelled_sheet(lines, words[1:], times, side=side, align=words)
+    canvas = Image.new(
+        "RGBA", (max(above.width, below.width), above.height + 20 + below.height), (0, 0, 0, 0)
+    )
+    canvas.paste(above, (0, 0))
+    canvas.paste(below, (0, above.height + 20))
     return canvas
 
 

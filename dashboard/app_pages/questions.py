@@ -29,10 +29,7 @@ def claims(study: Study, table: pd.DataFrame, scopes: list[tuple[str, str]]) -> 
             shown = words.estimate(claim, decision)
             sure = words.sureness(decision) if decision.answer != "inconclusive" else ""
             small = " · ".join(part for part in (shown, sure) if part) or decision.reason
-            column.markdown(
-                f"{words.BADGES[decision.answer]}  \n:small[:gray[{small}]]",
-                help=f"Claimed: {words.claimed(claim)}. {words.sureness(decision)}.",
-            )
+            column.markdown(f"{words.BADGES[decision.answer]}  \n:small[:gray[{small}]]")
 
 
 def table_of(table: pd.DataFrame, scope: tuple[str, str]) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def test_front_page_answers_every_question(store: FakeSource, opened: Open) -> N
         assert study.question in text
         for claim in study.claims:
             assert claim.text in text
-    assert "supported" in text and "% sure, 3 seeds" in text
+    assert "supported" in text and "% sure" in text and "3 seeds" in text
     assert len(app.page_link) == len(studies.names())
 
 
@@ -76,7 +76,7 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     assert f"python -m pipelines.study {name} --data digits --scale quick --seeds 0 1 2" in text_of(app)
     charts = len(app.get("vega_lite_chart"))
     assert charts == (7 if studies.study(name).oracle else 6)  # claims, quality, time, and the exact panel
-    assert len(app.get("image")) >= 4
+    assert len(app.get("image")) >= 3
     assert all(element.proto.alt for element in app.get("vega_lite_chart"))
 
 

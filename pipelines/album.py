@@ -1,0 +1,125 @@
+"""The pictures of an answer sheet: one start in every arm, samples of several arms, the way of one image."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from pipelines import pictures
+from pipelines.axes import Axes, finished, present, run_of
+from pipelines.pictures import Bytes, Samples
+from pipelines.vocabulary import field, looks
+
+SIDE = 1100  # pixels of a picture as wide as the page
+FAVOURITES = ("ddpm", "ddim", "dpmpp_2m", "unipc")
+SHOWN, WAY_SHOWN = (
+    10.0,
+    20.0,
+)  # evaluations at which samplers are put side by side, and at which one is followed
+ROW = 2
+WAY = (
+    "Above, a real image as it is noised. Below, a sample as it is denoised ({}), and in the last line what the "
+    "network takes the clean image to be."
+)
+PROBLEMS = (OSError, ValueError, KeyError, MlflowException)
+Fetch = Callable[[str, str], Path]
+
+
+def every_arm(
+    rows: pd.DataFrame, axes: Axes, seed: int, row: int, look_up: Callable[[str], Samples | None]
+) -> tuple[list[list[Bytes | None]], list[str], list[str]]:
+    """One row of the samples of every arm: cells (a line a curve, a column a value of x), and the names of both."""
+    names, values = present(rows, axes)
+    cells: list[list[Bytes | None]] = []
+    for name in names:
+        line: list[Bytes | None] = []
+        for value in values:
+            run_id = run_of(rows, axes, name, value, seed)
+            found = look_up(run_id) if run_id else None
+            line.append(found.images[row] if found is not None and row < len(found.images) else None)
+        cells.append(line)
+    look = looks(names)
+    labels = [look[name].label if axes.series else "sample" for name in names]
+    return cells, labels, [f"{value:g}" for value in values]
+
+
+def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[str]:
+    """Save the pictures of the first seed to `folder`; returns the paragraphs that show them, none without samples."""
+    done = finished(rows)
+    if done.empty:
+        return []
+    seed = int(done["seed"].min())
+    known: dict[str, Samples | None] = {}
+
+    def look_up(run_id: str) -> Samples | None:
+        if run_id not in known:
+            known[run_id] = None
+            with contextlib.suppress(*PROBLEMS):
+                known[run_id] = pictures.read_samples(fetch(run_id, "samples.npz"))
+        return known[run_id]
+
+    cells, lines, columns = every_arm(done, axes, seed, ROW, look_up)
+    if all(cell is None for line in cells for cell in line):
+        return []
+    pictures.labelled_sheet(cells, lines, columns, side=SIDE).save(folder / "sheet.png", optimize=True)
+    words = field(axes.x)
+    return [
+        "## Pictures",
+        f"![One start, every arm]({folder.name}/sheet.png)",
+        f"One start, every arm: the same noise, from left to right with more {words[:1].lower()}{words[1:]}.",
+        _grids(done, axes, seed, folder, look_up),
+        *_way(done, axes, seed, folder, fetch),
+    ]
+
+
+def _chosen(done: pd.DataFrame, axes: Axes) -> list[tuple[str, str, float]]:
+    """The arms whose samples are put side by side: (label, name, x)."""
+    names, values = present(done, axes)
+    if not axes.series:
+        return [
+            (f"{axes.x} {value:g}", names[0], value)
+            for value in (values[0], values[len(values) // 2], values[-1])
+        ]
+    value = SHOWN if SHOWN in values else values[len(values) // 2]
+    shown = [name for name in FAVOURITES if name in names] or names[:4]
+    look = looks(names)
+    chosen = [(f"{look[name].label}, {value:g}", name, value) for name in shown]
+    return [*chosen, (f"{look[shown[0]].label}, {values[-1]:g}", shown[0], values[-1])]
+
+
+def _grids(
+    done: pd.DataFrame, axes: Axes, seed: int, folder: Path, look_up: Callable[[str], Samples | None]
+) -> str:
+    """A table of grids, two beside each other."""
+    cells: list[str] = []
+    for label, name, value in _chosen(done, axes):
+        run_id = run_of(done, axes, name, value, seed)
+        found = look_up(run_id) if run_id else None
+        if found is None:
+            continue
+        file = f"samples-{len(cells) + 1}.png"
+        pictures.grid(found, rows=4, side=SIDE // 2).save(folder / file, optimize=True)
+        cells.append(f"**{label}**<br>![{label}]({folder.name}/{file})")
+    lines = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+    body = "\n".join(f"| {' | '.join([*line, ''][:2])} |" for line in lines)
+    return f"| | |\n| :-- | :-- |\n{body}\n\nA column is a class; the same cell of two grids began with the same noise."
+
+
+def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) -> Sequence[str]:
+    names, values = present(done, axes)
+    first = [name for name in ("dpmpp_2m",) if name in names]
+    for value in sorted(values, key=lambda one: abs(one - WAY_SHOWN)):
+        for name in [*first, *names]:
+            run_id = run_of(done, axes, name, value, seed)
+            if run_id is None:
+                continue
+            with contextlib.suppress(*PROBLEMS):
+                found = pictures.read_trajectory(fetch(run_id, "trajectory.npz"))
+                pictures.way(found, 0, side=SIDE).save(folder / "way.png", optimize=True)
+                label = f"{looks([name])[name].label}, {value:g}" if axes.series else f"{axes.x} {value:g}"
+                return [f"![From picture to noise and back]({folder.name}/way.png)", WAY.format(label)]
+    return []

@@ -1,0 +1,180 @@
+"""The text of an answer sheet: tables of results -> Markdown. Pure functions; `report` adds the files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pipelines.axes import Axes, finished, summary
+from pipelines.names import column_of, param_text, param_value
+from pipelines.verdict import Decision, describe
+from pipelines.vocabulary import axis_title, field, looks, measure
+from workbench.spec import Arm, Claim, Ratio, Study
+
+MARKS = {"supported": "✔ supported", "refuted": "✘ refuted", "inconclusive": "? inconclusive"}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with that many significant digits, without powers of ten; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    places = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{min(max(places, 0), 7)}f}"
+
+
+def summary_line(decisions: Sequence[Decision]) -> str:
+    """`Of 4 claims 3 are supported, 1 is inconclusive.`"""
+    counts = [(answer, sum(d.answer == answer for d in decisions)) for answer in MARKS]
+    parts = [f"{count} {'is' if count == 1 else 'are'} {answer}" for answer, count in counts if count]
+    return f"Of {len(decisions)} claims {', '.join(parts)}." if decisions else "The study makes no claim."
+
+
+def verdict_table(study: Study, decisions: Sequence[Decision]) -> str:
+    """A row a claim: its answer, the estimate with its interval, what was claimed, how sure."""
+    rows = [_verdict_row(claim, decision) for claim, decision in zip(study.claims, decisions, strict=True)]
+    return table(("claim", "answer", "estimate", "95 % interval", "claimed", "how sure", "seeds"), rows)
+
+
+def _verdict_row(claim: Claim, decision: Decision) -> tuple[str, ...]:
+    sign = "×" if isinstance(claim.statistic, Ratio) else ""
+    interval = "–" if decision.low is None else f"{number(decision.low)} to {number(decision.high)}"
+    sure = "–" if decision.confidence is None else level(decision.confidence)
+    estimate = "–" if decision.estimate is None else number(decision.estimate) + sign
+    claimed = f"{claim.relation.replace('_', ' ')} {claim.bound:g}{sign}"
+    return (
+        claim.text,
+        f"**{MARKS[decision.answer]}**",
+        estimate,
+        interval,
+        claimed,
+        sure,
+        str(decision.seeds),
+    )
+
+
+def remarks(decisions: Sequence[Decision]) -> str:
+    """What a reader must know of single decisions: why there is no estimate, which seeds are missing."""
+    return "\n".join(
+        f"- *{d.claim}*: {d.reason}." for d in decisions if ";" in d.reason or d.estimate is None
+    )
+
+
+def level(confidence: float) -> str:
+    """`98.8 %`; `> 99.9 %` where more digits would say nothing."""
+    return "> 99.9 %" if confidence > 0.999 else f"{100 * confidence:.1f} %"
+
+
+def primary_table(rows: pd.DataFrame, axes: Axes, name: str, *, panel: str = "network") -> str:
+    """A measure, mean over seeds: the curves as rows, x as columns; the floor below. Empty where there is nothing."""
+    done = finished(rows, panel)
+    if name not in done or done[name].dropna().empty:
+        return ""
+    geometric = measure(name).logarithmic and bool((done[name].dropna() > 0).all())
+    means = summary(done, axes, name, geometric=geometric)
+    means = means.assign(series=means[axes.series].astype(str) if axes.series else "")
+    cells = means.pivot(index="series", columns=axes.x, values="mean")
+    names = [n for n in (axes.names or ("",)) if n in cells.index]
+    look = looks(names)
+    first = axes.series.replace("_", " ") if axes.series else ""
+    lines = [[look[n].label if n else "mean", *(number(v) for v in cells.loc[n])] for n in names]
+    floor = f"floor {name}"
+    if floor in done and done[floor].notna().any():
+        lines.append(
+            ["*real against real*", number(float(done[floor].mean())), *[""] * (len(cells.columns) - 1)]
+        )
+    return table((first, *(f"{x:g}" for x in cells.columns)), lines)
+
+
+def arms_of(study: Study) -> list[Arm]:
+    """The arms that the claims compare, each once; for a study of slopes all its arms."""
+    found: list[Arm] = []
+    for claim in study.claims:
+        if isinstance(claim.statistic, Ratio):
+            found += [one for one in (claim.statistic.arm, claim.statistic.reference) if one not in found]
+    return found or list(study.arms)
+
+
+def measures_table(study: Study, rows: pd.DataFrame, measures: Sequence[str]) -> str:
+    """Every measure for the arms that the claims compare: mean and standard deviation over seeds, and the floor."""
+    done = finished(rows)
+    present = [name for name in measures if name in done and done[name].notna().any()]
+    lines = []
+    arms = arms_of(study)
+    for name in present:
+        cells = []
+        for one in arms:
+            values = done[match(done, one)][name].dropna().astype(float)
+            spread = f" ± {number(float(values.std(ddof=1)), 2)}" if len(values) > 1 else ""
+            cells.append(number(float(values.mean())) + spread if len(values) else "–")
+        floor = done.get(f"floor {name}", pd.Series(dtype=float)).dropna()
+        lines.append([axis_title(name), *cells, number(float(floor.mean())) if len(floor) else "–"])
+    return table(("measure", *(describe(one) for one in arms), "real against real"), lines)
+
+
+def match(rows: pd.DataFrame, one: Arm) -> pd.Series:
+    """Which rows are of an arm."""
+    mask = pd.Series(True, index=rows.index)
+    for path, value in one:
+        column = column_of(path)
+        mask &= rows[column] == param_value(param_text(value)) if column in rows else False
+    return mask
+
+
+def failures(rows: pd.DataFrame) -> str:
+    """The trials that did not finish, with their reasons; empty where all did."""
+    bad = rows[rows["status"].isin(["FAILED", "KILLED"])]
+    return "\n".join(
+        f"- {row['name']}: {row['reason'] or 'no reason was stored'}" for _, row in bad.iterrows()
+    )
+
+
+def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
+    """What the networks of the trials are and cost, in a sentence or two; empty where that is not known."""
+    used = fits[fits["run_id"].isin(run_ids)] if "run_id" in fits else fits.iloc[:0]
+    columns = {
+        "parameters": "parameters",
+        "fit_seconds": "seconds of training",
+        "peak_memory_bytes": "peak memory",
+    }
+    parts = []
+    for column, words in columns.items():
+        values = used[column].dropna().astype(float) if column in used else pd.Series(dtype=float)
+        if values.empty:
+            continue
+        low, high = values.min(), values.max()
+        if column == "peak_memory_bytes":
+            parts.append(f"{high / 1e9:.2f} GB {words}")
+        elif math.isclose(low, high, rel_tol=0.02):
+            parts.append(f"{high:,.0f} {words}")
+        else:
+            parts.append(f"{low:,.0f} to {high:,.0f} {words}")
+    return f"{len(used)} trained networks: {', '.join(parts)}." if parts else ""
+
+
+def environment_lines(environment: Mapping[str, object]) -> str:
+    """Where it was run, from the `environment.json` of an execution."""
+    where = [str(environment[name]) for name in ("processor", "where") if environment.get(name)]
+    packages = environment.get("packages")
+    versions = (
+        ", ".join(f"{name} {version}" for name, version in packages.items())
+        if isinstance(packages, dict)
+        else ""
+    )
+    python = f"Python {environment['python']}" if environment.get("python") else ""
+    return "; ".join(part for part in (*where, python, versions) if part)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right."""
+    rule = [":--", *["--:"] * (len(head) - 1)]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows)
+    )
+
+
+def x_words(axes: Axes) -> str:
+    """The x axis in the middle of a sentence."""
+    text = field(axes.x)
+    return text[:1].lower() + text[1:]

@@ -70,7 +70,7 @@ def measure(arguments: Arguments, uri: str) -> tuple[float, float]:
         outcomes = execute(plan, executor, Setting(tracking_uri=uri, execution=execution), progress)
         seconds = time.monotonic() - began
     finally:
-        executor.stop()
+        executor.close()
         tracking.end(execution, "FINISHED")
     failed = sum(outcome.done is None for outcome in outcomes.values())
     if failed:

@@ -66,16 +66,15 @@ def guarded(run: Callable[[], int], *, program: str, log_folder: Callable[[], Pa
     except UserError as error:
         tell(error)
         return USER_MISTAKE
-    except errors.Stopped as stop:
-        name = signal.Signals(stop.signal_number).name
-        print(
-            f"stopped by {name}; what is finished is kept, and the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 128 + stop.signal_number
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except Exception as error:  # noqa: BLE001 - the last resort of a command line
+    except BaseException as error:  # the last resort of a command line
+        stop = errors.stopped(error)
+        if stop is not None:
+            name = signal.Signals(stop.signal_number).name
+            kept = "what is finished is kept, and the same command goes on from there"
+            print(f"stopped by {name}; {kept}", file=sys.stderr)
+            return 128 + stop.signal_number
+        if not isinstance(error, Exception):
+            raise
         tell(error)
         return FAILURE
     finally:

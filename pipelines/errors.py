@@ -34,6 +34,16 @@ class Aborted(RuntimeError):
     """A failure after which no other stage can succeed: the execution ends."""
 
 
+def stopped(error: BaseException) -> Stopped | None:
+    """The signal behind an error: extension modules may wrap what a signal handler raises in an error of their own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Stopped):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
 def reason(error: BaseException) -> str:
     """One line about an error."""
     text = " ".join(str(error).split()) or "no message"

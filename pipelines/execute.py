@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from pipelines import errors
@@ -22,6 +23,7 @@ from workbench.registry import UserError
 
 LOG = logging.getLogger(__name__)
 ATTEMPTS = 3
+LOCAL = "local"
 JOIN_SECONDS = 30
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in its jobs, which are on a cluster that answers
 WAIT_SECONDS = 0.5
@@ -41,8 +43,11 @@ class Executor(Protocol):
     def outcomes(self) -> list[Outcome]:
         """The stages that ended since the last call; waits for a moment, not for ever."""
 
-    def stop(self) -> None:
-        """Stop what is running, at once; called whatever happened."""
+    def cancel(self) -> None:
+        """Stop what is running, at once."""
+
+    def close(self) -> None:
+        """Give back what was taken; called whatever happened."""
 
 
 class Listener(Protocol):
@@ -73,25 +78,35 @@ class InlineExecutor:
     def outcomes(self) -> list[Outcome]:
         return [run_stage(*self._queue.popleft())] if self._queue else []
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
+        self._queue.clear()
+
+    def close(self) -> None:
         self._queue.clear()
 
 
 class RayExecutor:
     """Ray tasks, as many at once as there are CPUs for.
 
+    On the cluster at `address`, else that of RAY_ADDRESS, which Ray sets in its jobs, else on one that is started here:
+    never on one that was not named. Raises UserError when none answers there.
+
     Tasks are not retried by Ray: a worker that died leaves a run behind, which has to be ended before another attempt,
     and a task killed for memory would be retried for ever.
     """
 
     def __init__(self, address: str | None) -> None:
+        asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
+        if asked == LOCAL:
+            # A cluster on the loopback interface alone, whatever its name says; read when Ray is imported.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         import ray
 
         self._ray = ray
-        self._tasks: dict[Any, tuple[Stage, Setting]] = {}
+        self._tasks: dict[Future[Outcome], tuple[Any, Stage, Setting]] = {}
         self._remote = ray.remote(run_stage)
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        _connect(address)
+        _connect(asked)
         for number, handler in handlers.items():  # Ray puts its own in their place
             signal.signal(number, handler)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -115,22 +130,18 @@ class RayExecutor:
             memory=int(min(stage.resources.memory_bytes, self._largest["memory"] / 2)),
             max_retries=0,
         )
-        self._tasks[task.remote(stage, inputs, setting)] = (stage, setting)
+        reference = task.remote(stage, inputs, setting)
+        self._tasks[reference.future()] = (reference, stage, setting)
 
     def outcomes(self) -> list[Outcome]:
-        if not self._tasks:
-            return []
-        waiting = list(self._tasks)
-        ready, _ = self._ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)
-        if ready:  # all that are ready by now, not only the first
-            ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        return [self._outcome(reference) for reference in ready]
+        # Futures rather than ray.wait, in which the exception of a signal handler is lost.
+        ended, _ = wait(self._tasks, timeout=WAIT_SECONDS, return_when=FIRST_COMPLETED)
+        return [self._outcome(future) for future in ended]
 
-    def _outcome(self, reference: Any) -> Outcome:
-        stage, setting = self._tasks.pop(reference)
+    def _outcome(self, future: Future[Outcome]) -> Outcome:
+        _, stage, setting = self._tasks.pop(future)
         try:
-            outcome: Outcome = self._ray.get(reference)
-            return outcome
+            return future.result()
         except self._ray.exceptions.RayError as error:  # the worker or its node died
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0][:300]}"
@@ -138,28 +149,26 @@ class RayExecutor:
             tracking.end_running([stage.experiment], setting.execution, reason, key=stage.key)
             return Outcome(key=stage.key, status="FAILED", reason=reason, details=str(error), transient=True)
 
-    def stop(self) -> None:
-        for reference in self._tasks:
+    def cancel(self) -> None:
+        for reference, _, _ in self._tasks.values():
             self._ray.cancel(reference, force=True)
         self._tasks.clear()
+
+    def close(self) -> None:
         self._ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
-    """Join the cluster at `address`, else that of RAY_ADDRESS, which Ray sets in a job; without either start one here.
-
-    Never joins a cluster that was not named. Raises UserError when the one that was does not answer.
-    """
+def _connect(address: str) -> None:
+    """Join the cluster at `address`, or start one. Raises UserError when none answers there."""
     import ray
 
-    asked = address or os.environ.get("RAY_ADDRESS") or "local"
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if asked == "local":
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **settings)
+    if address == LOCAL:
+        ray.init(address=LOCAL, include_dashboard=False, **settings)
         return
     if not os.environ.get(JOB_VARIABLE):
-        _require_cluster(asked)
-    ray.init(address=asked, **settings)
+        _require_cluster(address)
+    ray.init(address=address, **settings)
 
 
 def _require_cluster(address: str) -> None:

@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-KILL_SWEEPS, KILL_SWEEP_SECONDS = 3, 0.25
+LATE_SWEEPS, LATE_SWEEP_SECONDS = 2, 0.25
 
 
 def execution_tags() -> dict[str, str]:
@@ -113,10 +113,10 @@ def stoppable() -> Iterator[None]:
 
 def end_all(tracking: Tracking, experiments: Sequence[str], execution: str, status: str, reason: str) -> None:
     """End an execution that was cut short, and all that it left RUNNING. `ray job stop` allows three seconds for it."""
+    tracking.end_running(experiments, execution, reason)
     tracking.end(execution, status, reason)
-    for sweep in range(KILL_SWEEPS):
-        if sweep:
-            time.sleep(KILL_SWEEP_SECONDS)  # a worker may have had a request on its way when it was killed
+    for _ in range(LATE_SWEEPS):  # a worker may have had a request on its way when it was killed
+        time.sleep(LATE_SWEEP_SECONDS)
         tracking.end_running(experiments, execution, reason)
 
 

@@ -100,7 +100,7 @@ def _execute(
         summary = f"{len(failed)} of {len(planned.stages)} stages failed" if failed else ""
         tracking.end(execution, "FAILED" if failed else "FINISHED", summary)
     except BaseException as error:
-        executor.stop()
+        executor.cancel()
         _cut_short(error, tracking, list(experiments.values()), execution)
         raise
     print(f"MLflow: {tracking.uri}/#/experiments/{experiment}")
@@ -111,7 +111,7 @@ def _execute(
 
 def _cut_short(error: BaseException, tracking: Tracking, experiments: list[str], execution: str) -> None:
     """Leave nothing RUNNING of an execution that did not come to its end."""
-    stopped = isinstance(error, (errors.Stopped, KeyboardInterrupt))
+    stopped = errors.stopped(error) is not None
     status, reason = ("KILLED", "stopped by the user") if stopped else ("FAILED", errors.reason(error))
     try:
         lifetime.end_all(tracking, experiments, execution, status, reason)
@@ -171,7 +171,7 @@ def _executor(request: Request, planned: Plan) -> Iterator[Executor]:
     try:
         yield executor
     finally:
-        executor.stop()
+        executor.close()
 
 
 if __name__ == "__main__":

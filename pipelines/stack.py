@@ -286,6 +286,11 @@ def shell_settings(folder: Path, services: Mapping[str, Service]) -> dict[str, s
     return settings
 
 
+def job_status(ray: Service, folder: Path, job: str) -> str:
+    """What Ray says of a job: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED. Raises OSError without an answer."""
+    return str(_ask_ray(ray, folder, "GET", f"/api/jobs/{job}")["status"])
+
+
 def _start_all(services: dict[str, Service], new: Mapping[str, Service]) -> None:
     """Enter new services once each of them is up; stop them all when one does not come up."""
     try:

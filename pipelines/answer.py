@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.axes import Axes, finished, summary
 from pipelines.names import column_of, param_text, param_value
 from pipelines.verdict import Decision, describe
-from pipelines.vocabulary import axis_title, field, looks, measure
+from pipelines.vocabulary import SAMPLERS, axis_title, field, looks, measure
 from workbench.spec import Arm, Claim, Ratio, Study
 
 MARKS = {"supported": "✔ supported", "refuted": "✘ refuted", "inconclusive": "? inconclusive"}
@@ -84,7 +84,9 @@ def primary_table(rows: pd.DataFrame, axes: Axes, name: str, *, panel: str = "ne
         lines.append(
             ["*real against real*", number(float(done[floor].mean())), *[""] * (len(cells.columns) - 1)]
         )
-    return table((first, *(f"{x:g}" for x in cells.columns)), lines)
+    how = "Geometric mean" if geometric else "Mean"
+    head = (first, *(f"{x:g}" for x in cells.columns))
+    return f"{table(head, lines)}\n\n{how} over training seeds, by {x_words(axes)}."
 
 
 def arms_of(study: Study) -> list[Arm]:
@@ -110,7 +112,13 @@ def measures_table(study: Study, rows: pd.DataFrame, measures: Sequence[str]) ->
             cells.append(number(float(values.mean())) + spread if len(values) else "–")
         floor = done.get(f"floor {name}", pd.Series(dtype=float)).dropna()
         lines.append([axis_title(name), *cells, number(float(floor.mean())) if len(floor) else "–"])
-    return table(("measure", *(describe(one) for one in arms), "real against real"), lines)
+    return table(("measure", *(label(one) for one in arms), "real against real"), lines)
+
+
+def label(one: Arm) -> str:
+    """An arm as the figures call it: `DDPM ancestral, nfe 50`."""
+    first, *rest = describe(one).split(", ")
+    return ", ".join([SAMPLERS[first].label if first in SAMPLERS else first, *rest])
 
 
 def match(rows: pd.DataFrame, one: Arm) -> pd.Series:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Bytes = NDArray[np.uint8]
+CELL = 84  # pixels that a cell is wide at the most
 GAP = 1  # pixels of an image between two cells, before enlarging
 INK = (128, 136, 144, 255)  # readable on white and on near-black
 
@@ -77,7 +78,7 @@ def sheet(cells: Sequence[Sequence[Bytes | None]], *, side: int) -> Image.Image:
     """Cells [C, H, W] in rows, with transparent gaps; None leaves one empty. Raises ValueError where all are None."""
     size = _cell_size(cells)
     columns = max(map(len, cells))
-    factor = max(1, round(side / (columns * (size[1] + GAP))))
+    factor = max(1, round(min(side / columns, CELL) / (size[1] + GAP)))
     canvas = np.zeros((len(cells) * (size[0] + GAP) - GAP, columns * (size[1] + GAP) - GAP, 4), np.uint8)
     for i, row in enumerate(cells):
         for j, cell in enumerate(row):

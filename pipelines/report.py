@@ -197,10 +197,7 @@ class Page:
 
     def _measures(self) -> list[str]:
         done = finished(self.rows)
-        others = sorted(
-            name for name in done.columns if f"floor {name}" in done and name != self.study.primary
-        )
-        return [self.study.primary, *others]
+        return sorted(name for name in done.columns if f"floor {name}" in done and name != self.study.primary)
 
     def _artifact(self, run_id: str, name: str) -> Path:
         return results.artifact(self.uri, run_id, name)

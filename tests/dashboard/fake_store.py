@@ -124,7 +124,10 @@ class FakeSource:
 
     def _row_of(self, run_id: str) -> pd.Series:
         table = pd.concat(self.tables.values(), ignore_index=True)
-        return table[table["run_id"] == run_id].iloc[0]
+        rows = table[table["run_id"] == run_id]
+        if rows.empty:
+            raise FileNotFoundError(run_id)
+        return rows.iloc[0]
 
 
 def _artifact(row: pd.Series, name: str) -> bytes:

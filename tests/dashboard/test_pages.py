@@ -117,7 +117,9 @@ def test_failed_trials_are_rows_with_reasons(store: FakeSource, opened: Open) ->
 
 
 def test_only_failures_still_make_a_page(store: FakeSource, opened: Open) -> None:
-    store.tables["step_sweep"] = store.tables["step_sweep"].head(3).assign(status="FAILED", reason="the disk is full")
+    store.tables["step_sweep"] = (
+        store.tables["step_sweep"].head(3).assign(status="FAILED", reason="the disk is full")
+    )
     for page in ("", STUDY):
         app = opened(store, page, study="step_sweep")
         assert not app.exception
@@ -126,7 +128,14 @@ def test_only_failures_still_make_a_page(store: FakeSource, opened: Open) -> Non
 
 def test_a_running_study_shows_its_progress(store: FakeSource, opened: Open) -> None:
     store.tables["step_sweep"] = store.tables["step_sweep"].head(100)
-    row = {"run_id": "now", "status": "RUNNING", "started": BASE, "data": "digits", "scale": "quick", "trials": 280}
+    row = {
+        "run_id": "now",
+        "status": "RUNNING",
+        "started": BASE,
+        "data": "digits",
+        "scale": "quick",
+        "trials": 280,
+    }
     store.runs["step_sweep"] = pd.DataFrame([row])
     app = opened(store)
     assert not app.exception

@@ -50,7 +50,10 @@ def parse(kind: type[_Arguments], argv: Sequence[str] | None, *, program: str) -
 
 
 def guarded(run: Callable[[], int], *, program: str, log_folder: Callable[[], Path]) -> int:
-    """Run a command; returns its exit status. What goes wrong is told in one line, which names the log file."""
+    """Run a command; returns its exit status. What goes wrong is told in one line, which names the log file.
+
+    Ctrl-C and SIGTERM raise errors.Stopped in it.
+    """
     log = errors.LogFile(log_folder, program.rpartition(".")[2])
     logger = logging.getLogger("pipelines")
     logger.setLevel(logging.INFO)
@@ -62,7 +65,8 @@ def guarded(run: Callable[[], int], *, program: str, log_folder: Callable[[], Pa
         print(f"error: {errors.reason(error)} (details: {log.path})", file=sys.stderr)
 
     try:
-        return run()
+        with errors.stoppable():
+            return run()
     except UserError as error:
         tell(error)
         return USER_MISTAKE

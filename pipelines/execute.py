@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from pipelines import errors
-from pipelines.lifetime import SIGNALS
 from pipelines.plan import Done, Plan, Stage
 from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
@@ -105,7 +104,7 @@ class RayExecutor:
         self._ray = ray
         self._tasks: dict[Future[Outcome], tuple[Any, Stage, Setting]] = {}
         self._remote = ray.remote(run_stage)
-        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in errors.SIGNALS}
         _connect(asked)
         for number, handler in handlers.items():  # Ray puts its own in their place
             signal.signal(number, handler)

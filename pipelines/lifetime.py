@@ -1,4 +1,4 @@
-"""No run is left RUNNING: the sign of life of an execution, its end on a signal, and the burial of those that died."""
+"""No run is left RUNNING: the sign of life of an execution, and the burial of those that died."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipelines import names
-from pipelines.errors import Stopped
 from pipelines.tracking import Tracking
 
 LOG = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LATE_SWEEPS, LATE_SWEEP_SECONDS = 2, 0.25
 
 
@@ -92,23 +88,6 @@ def heartbeat(tracking: Tracking, execution: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Stopped in the block, once: a second signal must not interrupt the tidying up."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {each: signal.signal(each, stop) for each in SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def end_all(tracking: Tracking, experiments: Sequence[str], execution: str, status: str, reason: str) -> None:

@@ -28,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status: 0, 1 when trials failed, 2 for a mistake of the user's."""
 
     def run() -> int:
-        with lifetime.stoppable():
-            arguments = command.parse(Arguments, argv, program=PROGRAM)
-            if arguments.list:
-                for name in studies.names():
-                    print(f"{name:20} {studies.study(name).question}")
-                return 0
-            return run_study(checked(arguments))
+        arguments = command.parse(Arguments, argv, program=PROGRAM)
+        if arguments.list:
+            for name in studies.names():
+                print(f"{name:20} {studies.study(name).question}")
+            return 0
+        return run_study(checked(arguments))
 
     return command.guarded(run, program=PROGRAM, log_folder=log_folder)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -49,7 +48,6 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit status of the study."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: the job is stopped first
     return command.guarded(
         lambda: _run(command.parse(Arguments, argv, program=PROGRAM)),
         program=PROGRAM,

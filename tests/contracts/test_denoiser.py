@@ -144,7 +144,7 @@ class Double(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None) -> Tensor:
         output = Toy()(x, noise_level, labels)
-        return torch.cat([output, 3 * x], dim=1)
+        return torch.cat([output, 3 * x + (0 if labels is None else labels.reshape(-1, 1, 1))], dim=1)
 
 
 def test_a_learned_variance_lies_between_its_bounds() -> None:

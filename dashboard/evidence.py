@@ -19,7 +19,7 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
     st.header("Verdict", anchor="verdict")
     for claim, decision in zip(study.claims, verdict.decide(study, network), strict=True):
         with st.container(border=True):
-            left, right = st.columns([5, 4], gap="large", vertical_alignment="center")
+            left, right = st.columns([3, 2], gap="large", vertical_alignment="center")
             with left:
                 st.markdown(f"{words.BADGES[decision.answer]}\u2002**{claim.text}**")
                 shown = words.estimate(claim, decision)
@@ -67,7 +67,7 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         help="Each distance is named by its features and shown beside its floor: the same measure of real images.",
     )
     try:
-        chart = figures.quality_chart(rows, axes, name, height=480)
+        chart = figures.quality_chart(rows, axes, name, height=560)
     except ValueError as error:
         st.caption(str(error))
         return
@@ -106,7 +106,7 @@ def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
             label_visibility="collapsed",
         )
         chart.altair_chart(
-            figures.quality_chart(rows, axes, name, panel="oracle", height=430, legend_columns=3),
+            figures.quality_chart(rows, axes, name, panel="oracle", height=520, legend_columns=3),
             alt=f"{axis_title(name)} on an exact denoiser: the error of the solver alone",
         )
         st.caption(
@@ -118,7 +118,7 @@ def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
 
 def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     try:
-        chart = figures.cost_chart(rows, axes, study.primary, height=430, legend_columns=3)
+        chart = figures.cost_chart(rows, axes, study.primary, height=520, legend_columns=3)
     except ValueError as error:
         st.caption(str(error))
         return

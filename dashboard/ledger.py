@@ -14,6 +14,7 @@ from pipelines.vocabulary import SAMPLERS, axis_title, measure
 from workbench.spec import Study
 
 COST = ("sample_seconds", "images_per_second", "nfe_counted", "flops_per_evaluation", "peak_memory_bytes")
+MEASURED = ("endpoint_error", "sliced_wasserstein")  # of the exact panel
 NUMBERS = {
     "sample_seconds": ("Seconds", "%.3g", "Wall-clock seconds to draw all samples"),
     "images_per_second": ("Images/s", "%.4g", "Samples drawn a second"),
@@ -73,30 +74,43 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         )
         panels = sorted(rows["panel"].dropna().unique())
         panel = (
-            st.segmented_control("Panel", panels, selection_mode="multi", key="panel")
+            st.segmented_control("Panel", panels, selection_mode="multi", default=panels[:1], key="panel")
             if len(panels) > 1
             else []
         )
         text = st.text_input("Contains", key="contains", placeholder="name or reason", width=220)
     found = filtered(rows, axes, wanted, status, panel, text)
     experiment = experiment_id(source, study.name)
-    measures = [
-        name for name in found.columns if f"floor {name}" in found.columns or name in ("endpoint_error",)
+    measures = [name for name in MEASURED if name in found]
+    measures += sorted(name for name in found.columns if f"floor {name}" in found and name not in MEASURED)
+    measures.sort(key=lambda name: name != study.primary)
+    columns = [
+        *axes.columns,
+        "seed",
+        "status",
+        "reason",
+        *measures,
+        *(name for name in COST if name in found),
     ]
-    primary = [name for name in (study.primary, *sorted(set(measures) - {study.primary})) if name in found]
-    columns = ["status", "panel", *axes.columns, "seed", *primary, *(c for c in COST if c in found), "reason"]
-    table = found[columns].assign(
-        run=[words.run_link(source.uri, experiment, run) for run in found["run_id"]]
+    order = {name: position for position, name in enumerate(axes.names)}
+    links = [words.run_link(source.uri, experiment, run) for run in found["run_id"]]
+    table = found[columns].assign(run=links).dropna(axis="columns", how="all")
+    table = table.sort_values(
+        [*axes.columns, "seed"],
+        key=lambda column: column.map(order) if column.name == axes.series else column,
     )
-    table = table.dropna(axis="columns", how="all").sort_values([*axes.columns, "seed"])
     config: dict[str, Any] = {
         name: st.column_config.NumberColumn(measure(name).title, format="%.4g", help=axis_title(name))
-        for name in primary
+        for name in measures
     }
     config |= {
         name: st.column_config.NumberColumn(title, format=form, help=explained)
         for name, (title, form, explained) in NUMBERS.items()
     }
+    config |= {
+        name: st.column_config.Column(name.capitalize(), pinned=True) for name in (*axes.columns, "seed")
+    }
+    config |= {name: st.column_config.Column(name.capitalize()) for name in ("status", "reason")}
     config["run"] = st.column_config.LinkColumn("Run", display_text="MLflow", help="This run in MLflow")
     st.dataframe(table, hide_index=True, column_config=config, height=420, alt=f"Trials of {study.name}")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -165,6 +179,7 @@ def reproduce(source: Source, study: Study, network: pd.DataFrame, data: str, sc
         table,
         hide_index=True,
         column_config={
+            **{name: st.column_config.Column(name.capitalize()) for name in table},
             "started": st.column_config.DatetimeColumn("Started", format="D MMM YYYY, HH:mm"),
             "seconds": st.column_config.NumberColumn("Seconds", format="%.1f"),
             "run": st.column_config.LinkColumn("Run", display_text="MLflow"),

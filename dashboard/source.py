@@ -5,6 +5,7 @@ Pages ask `current()` for a Source and know nothing else of the store.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
@@ -17,6 +18,9 @@ import pandas as pd
 import streamlit as st
 
 from pipelines import results
+from pipelines.processes import Book
+from pipelines.stack import state_directory
+from workbench.registry import UserError
 
 FRESH_SECONDS = 5
 ANSWER_SECONDS = 2.0
@@ -86,10 +90,18 @@ class MlflowSource:
 
 
 def current() -> Source:
-    """The store that MLFLOW_TRACKING_URI names, else the address at which the local stack starts its server."""
+    """The store that MLFLOW_TRACKING_URI names, else that of the local stack, else the address that it would have."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a reader does not wait for minutes
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    return MlflowSource(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI).rstrip("/"))
+    return MlflowSource((os.environ.get("MLFLOW_TRACKING_URI") or _stack_uri()).rstrip("/"))
+
+
+def _stack_uri() -> str:
+    with contextlib.suppress(UserError):  # a book that cannot be read is told of by the stack itself
+        services = Book(state_directory()).running()
+        if "mlflow" in services:
+            return services["mlflow"].url
+    return DEFAULT_URI
 
 
 def _told(ask: Callable[[], Result]) -> Result:

@@ -100,7 +100,7 @@ def labelled_sheet(
     """A sheet with a word before each row and above each column, on a transparent ground. The cells begin where they
     would begin beside the longest of `rows` and `align`."""
     body = sheet(cells, side=side)
-    size = max(13, side // 75)
+    size = max(13, body.width // 70)
     font = ImageFont.load_default(size=size)
     pen = ImageDraw.Draw(body)
     left = int(max(pen.textlength(word, font=font) for word in (*rows, *align))) + 16

@@ -63,7 +63,10 @@ def page() -> None:
 def curves(rows: pd.DataFrame) -> None:
     """The learning curves of the fits that the reader picks."""
     names = dict(zip(rows["name"], rows["run_id"], strict=False))
-    picked = st.multiselect("Curves of", list(names), default=list(names)[:4], key="picked", max_selections=8)
+    kinds = pd.Series([name.split()[0] for name in names])
+    first = kinds.mode()[0]  # a classifier's curves would flatten those of the many
+    default = [name for name in names if name.startswith(first)][:5]
+    picked = st.multiselect("Curves of", list(names), default=default, key="picked", max_selections=8)
     parts = []
     for name in picked:
         curve = store.learning_curve(names[name])
@@ -75,16 +78,8 @@ def curves(rows: pd.DataFrame) -> None:
         st.caption("No learning curve yet.")
         return
     table = pd.concat(parts, ignore_index=True)
-    kinds = sorted(table["curve"].unique(), key=lambda name: (not name.endswith("loss"), name))
-    kind = st.segmented_control(
-        "Curve",
-        kinds,
-        default=kinds[0],
-        key="curve",
-        required=True,
-        format_func=title,
-        label_visibility="collapsed",
-    )
+    every = sorted(table["curve"].unique(), key=lambda name: ("loss" not in name, name))
+    kind = st.selectbox("Curve", every, key="curve", format_func=title, width=340)
     shown = table[table["curve"] == kind].drop(columns="curve")
     st.altair_chart(
         figures.curves_chart(shown, title=title(kind)), alt=f"{title(kind)} against training images seen"

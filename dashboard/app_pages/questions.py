@@ -62,7 +62,7 @@ def card(study: Study) -> None:
                     verdict.at(table, *shown[0]),
                     axes.axes_of(study),
                     study.primary,
-                    height=380,
+                    height=400,
                     legend_columns=3,
                 )
             except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -38,7 +39,7 @@ def opened() -> Iterator[Open]:
         return app.switch_page(page).run() if page else app
 
     yield open_page
-    for each in patches:
+    for each in reversed(patches):
         each.stop()
 
 
@@ -148,6 +149,16 @@ def test_unreachable_server_is_one_clear_line(opened: Open) -> None:
     assert not app.exception and len(app.error) == 1
     assert "No MLflow server answers" in app.error[0].value and "\n" not in app.error[0].value
     assert not app.title
+
+
+def test_a_real_server_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert not app.exception and len(app.error) == 1
+    assert f"No MLflow server answers at http://127.0.0.1:{port}" in app.error[0].value
 
 
 def test_fits_page_shows_curves_and_cost(store: FakeSource, opened: Open) -> None:

@@ -40,6 +40,7 @@ class Progress:
         self._label = primary
         self._concurrency = concurrency
         self._running: dict[str, float] = {}
+        self._names: dict[str, str] = {}
         self._failed = 0
         self._began = self._printed = time.monotonic()
         self._latest = ""
@@ -47,10 +48,12 @@ class Progress:
 
     def started(self, stage: Stage) -> None:
         self._running[stage.key] = time.monotonic()
+        self._names[stage.key] = stage.name
 
     def ended(self, stage: Stage, outcome: Outcome) -> None:
         self._left.pop(stage.key, None)
         self._running.pop(stage.key, None)
+        self._names.pop(stage.key, None)
         if outcome.done is None:
             self._failed += 1
             if self._failed <= FAILURES_TOLD:
@@ -68,7 +71,7 @@ class Progress:
 
     def passed(self) -> None:
         if time.monotonic() - self._printed >= LINE_SECONDS:
-            self._say(self._latest)
+            self._say(self._latest or f"running {'; '.join(list(self._names.values())[: self._concurrency])}")
 
     def seconds_left(self) -> float:
         """The estimate of the time until the last stage ends, in seconds."""

@@ -1,0 +1,117 @@
+"""Plans: order, keys, what is cached, what is measured again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+import studies
+from pipelines import names
+from pipelines.plan import Done, Plan, Stage, apply_cache, data_label, generation, plan, samples_key
+from workbench.spec import DataSpec, FitSpec, Study, TrialSpec, with_fields
+
+SWEEP = studies.study("step_sweep")
+EXPERIMENTS = {names.FITS: "1", SWEEP.name: "2"}
+
+
+def planned(study: Study = SWEEP, seeds: tuple[int, ...] = (0, 1)) -> Plan:
+    return plan(study, DataSpec(), "smoke", seeds)
+
+
+def trials(a_plan: Plan) -> list[Stage]:
+    return [stage for stage in a_plan.stages if stage.kind == "trial"]
+
+
+def finished(a_plan: Plan, *, artifacts: bool = True) -> Iterator[tuple[dict[str, str], Done]]:
+    """What MLflow would tell after all stages of a plan were run."""
+    for stage in a_plan.stages:
+        held = {"samples.npz": "digest"} if stage.kind == "trial" and artifacts else {}
+        tags = {names.TAG_KEY: stage.key, names.TAG_KIND: stage.kind, **dict(stage.tags)}
+        yield tags, Done(f"run of {stage.key}", held, {})
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_each_stage_comes_after_what_it_needs_and_no_key_comes_twice(name: str) -> None:
+    seen: set[str] = set()
+    for stage in planned(studies.study(name)).stages:
+        assert set(stage.needs) <= seen
+        assert stage.key not in seen
+        seen.add(stage.key)
+
+
+def test_studies_share_fits() -> None:
+    sweep, steps = (planned(studies.study(name)).stages for name in ("step_sweep", "diffusion_steps"))
+    assert {s.key for s in sweep if s.kind == "fit"} & {s.key for s in steps if s.kind == "fit"}
+
+
+def test_what_is_finished_is_not_to_do_and_the_rest_is() -> None:
+    fresh = planned()
+    assert len(fresh.to_do) == len(fresh.stages)
+    history = list(finished(fresh))
+    assert apply_cache(fresh, history, EXPERIMENTS).to_do == ()
+    missing = history.pop(7)[0][names.TAG_KEY]
+    assert [stage.key for stage in apply_cache(fresh, history, EXPERIMENTS).to_do] == [missing]
+
+
+def test_of_several_results_the_newest_counts() -> None:
+    fresh = planned()
+    key = fresh.stages[0].key
+    history = [({names.TAG_KEY: key}, Done(run, {}, {})) for run in ("newest", "older")]
+    assert apply_cache(fresh, history, EXPERIMENTS).done[key].run_id == "newest"
+
+
+def test_new_seeds_leave_finished_ones_alone() -> None:
+    grown = apply_cache(planned(seeds=(0, 1, 2)), finished(planned(seeds=(0, 1))), EXPERIMENTS)
+    seeds = {dict(stage.params)["seed"] for stage in grown.to_do}
+    assert seeds == {"2"}
+
+
+def test_another_measure_measures_stored_samples_again_and_changes_no_fit() -> None:
+    before = planned()
+    changed = []
+    for stage in before.stages:
+        if isinstance(stage.spec, TrialSpec) and isinstance(stage.spec.source, FitSpec):
+            spec = with_fields(stage.spec, {"measures.names": ("frechet",)})
+            changed.append(dataclasses.replace(stage, key=f"new {stage.key}", spec=spec))
+        else:
+            changed.append(stage)
+    after = apply_cache(Plan(stages=tuple(changed)), finished(before), EXPERIMENTS)
+    assert {stage.kind for stage in after.to_do} == {"trial"}
+    assert all(stage.samples is not None for stage in after.to_do)
+    without = apply_cache(Plan(stages=tuple(changed)), finished(before, artifacts=False), EXPERIMENTS)
+    assert all(stage.samples is None for stage in without.to_do)
+
+
+def test_samples_depend_on_how_they_are_drawn_and_not_on_what_is_measured() -> None:
+    spec = trials(planned())[0].spec
+    assert samples_key(with_fields(spec, {"measures.names": ("kernel",)})) == samples_key(spec)
+    for field, value in {"sampling.nfe": 7, "sampling.seed": 9, "source.seed": 5}.items():
+        assert samples_key(with_fields(spec, {field: value})) != samples_key(spec)
+
+
+def test_a_generation_is_blind_to_seeds_and_to_nothing_else() -> None:
+    spec = trials(planned())[0].spec
+    assert generation(with_fields(spec, {"source.seed": 7, "sampling.seed": 7})) == generation(spec)
+    assert generation(with_fields(spec, {"source.budget.images_seen": 7})) != generation(spec)
+
+
+def test_parameters_are_the_columns_of_the_arm() -> None:
+    for stage in trials(planned()):
+        params = dict(stage.params)
+        assert params["sampler"] == stage.spec.sampling.sampler
+        assert names.param_value(params["nfe"]) == stage.spec.sampling.nfe
+        assert params["panel"] in ("network", "oracle")
+        assert params["data"] == ("digits" if params["panel"] == "network" else "mixture")
+
+
+def test_stages_of_one_kind_have_names_of_their_own() -> None:
+    for name in studies.names():
+        stages = planned(studies.study(name)).stages
+        assert len({(stage.kind, stage.name) for stage in stages}) == len(stages)
+
+
+def test_own_data_are_told_apart_by_their_digest() -> None:
+    assert data_label(DataSpec(name="digits")) == "digits"
+    assert data_label(DataSpec(name="folder", digest="0123456789")) == "folder-01234567"

@@ -1,0 +1,232 @@
+"""A whole study at smoke scale, in this process: what is stored, what a second execution does, what Ray changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import studies
+from pipelines import errors, fits, names, results, study, verdict
+from pipelines.execute import RayExecutor, execute
+from pipelines.plan import Plan, apply_cache, plan
+from pipelines.progress import Progress
+from pipelines.tracking import Tracking, done_from
+from pipelines.work import Setting, run_stage
+from workbench.spec import DataSpec, Study, TrialSpec
+
+NAME = "step_sweep"
+COMMAND = [NAME, "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Study]:
+    """The study with the few arms that are quick: what is tested here does not depend on their number."""
+    whole = studies.study(NAME)
+    few = tuple(arm for arm in whole.smoke_arms if dict(arm)["sampling.nfe"] in (4, 8))[:3]
+    short = dataclasses.replace(whole, smoke_arms=few, claims=())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "study", lambda name: short)
+        yield short
+
+
+@pytest.fixture(scope="module")
+def executed(uri: str, small: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.setenv("WORKBENCH_STATE", str(tmp_path_factory.mktemp("state")))
+        assert study.main(COMMAND) == 0
+        yield uri
+
+
+def planned(uri: str, a_study: Study, seeds: tuple[int, ...] = (0,)) -> Plan:
+    tracking = Tracking(uri)
+    experiments = {name: tracking.experiment(name) for name in (names.FITS, a_study.name)}
+    runs = tracking.runs(list(experiments.values()))
+    finished = [run for run in runs if run.info.status == "FINISHED" and names.TAG_KEY in run.data.tags]
+    pairs = ((run.data.tags, done_from(run)) for run in finished)
+    return apply_cache(plan(a_study, DataSpec(), "smoke", seeds), pairs, experiments)
+
+
+def test_every_trial_is_a_finished_row_with_measures_floors_and_cost(executed: str) -> None:
+    table = results.trials(executed, NAME)
+    network = table[table["panel"] == "network"]
+    assert set(table["status"]) == {"FINISHED"}
+    assert len(network) == 3
+    wanted = ["frechet[cnn]", "floor frechet[cnn]", "kernel[random_conv]", "recognised", "copy_rate"]
+    wanted += ["sample_seconds", "images_per_second", "nfe_counted", "parameters", "flops_per_evaluation"]
+    wanted += ["peak_memory_bytes", "fit_seconds", "threads", "concurrency", "gradient_variation"]
+    assert network[wanted].notna().all().all()
+    assert (network["nfe_counted"] <= network["nfe"]).all()
+    assert network["fit_run_id"].nunique() == 1
+    oracle = table[table["panel"] == "oracle"]
+    assert oracle[["endpoint_error", "sliced_wasserstein", "floor sliced_wasserstein"]].notna().all().all()
+
+
+def test_rows_of_all_arms_start_from_one_noise_with_one_label(executed: str) -> None:
+    table = results.trials(executed, NAME)
+    starts, labels = [], []
+    for run_id in table[table["panel"] == "network"]["run_id"]:
+        with np.load(results.artifact(executed, run_id, "trajectory.npz")) as trajectory:
+            starts.append(trajectory["x_t"][0])
+            assert trajectory["time"][0] == 1.0
+            assert trajectory["time"][-1] == 0.0
+            frames = len(trajectory["time"])
+            assert frames <= 12
+            shapes = {trajectory[name].shape for name in ("x_t", "denoised", "forward")}
+            assert shapes == {(frames, 8, 1, 8, 8)}
+        with np.load(results.artifact(executed, run_id, "samples.npz")) as samples:
+            labels.append(samples["labels"])
+            assert samples["images"].shape == (64, 1, 8, 8)
+            assert samples["images"].dtype == np.uint8
+            assert np.array_equal(samples["images"][:8], trajectory_end(executed, run_id))
+        assert Image.open(results.artifact(executed, run_id, "grid.png")).width > 400
+    for start in starts[1:]:
+        assert np.array_equal(start, starts[0])
+    assert all(np.array_equal(each, np.arange(64) % 10) for each in labels)
+
+
+def trajectory_end(uri: str, run_id: str) -> np.ndarray:
+    with np.load(results.artifact(uri, run_id, "trajectory.npz")) as trajectory:
+        end: np.ndarray = trajectory["x_t"][-1]
+        return end
+
+
+def test_a_second_execution_finds_everything_done(executed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = len(results.trials(executed, NAME))
+    assert study.main(COMMAND) == 0
+    assert "everything is done" in capsys.readouterr().out
+    assert len(results.trials(executed, NAME)) == before
+
+
+def test_an_execution_keeps_its_plan_environment_and_table(executed: str) -> None:
+    execution = results.executions(executed, NAME).iloc[-1]
+    assert execution["status"] == "FINISHED"
+    for name in ("plan.json", "environment.json", "verdict.json", "trials.csv"):
+        assert results.artifact(executed, execution["run_id"], name).stat().st_size > 0
+    kept = pd.read_csv(results.artifact(executed, execution["run_id"], "trials.csv"))
+    assert set(kept["run_id"]) <= set(results.trials(executed, NAME)["run_id"])
+
+
+def test_a_deleted_run_is_run_again_and_gives_the_same(executed: str) -> None:
+    before = results.trials(executed, NAME).set_index("key")
+    key = before[before["panel"] == "network"].index[0]
+    Tracking(executed).client.delete_run(before.loc[key, "run_id"])
+    assert study.main(COMMAND) == 0
+    after = results.trials(executed, NAME).set_index("key")
+    assert after.loc[key, "run_id"] != before.loc[key, "run_id"]
+    measures = [name for name in before.columns if "[" in name]
+    pd.testing.assert_series_equal(after.loc[key, measures], before.loc[key, measures])
+
+
+def test_stored_samples_are_measured_again_and_not_drawn(
+    executed: str, small: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = next(s for s in planned(executed, small).stages if s.kind == "trial")
+    assert isinstance(stage.spec, TrialSpec)
+    done = planned(executed, small).done
+    again = dataclasses.replace(stage, key="measured again", samples=done[stage.key])
+    monkeypatch.setattr("pipelines.drawing.draw", lambda *_, **__: pytest.fail("drawn again"))
+    tracking = Tracking(executed)
+    execution = tracking.start(tracking.experiment("measured again"), "execution", {})
+    inputs = {need: done[need] for need in stage.needs}
+    outcome = run_stage(again, inputs, Setting(tracking_uri=executed, execution=execution))
+    assert outcome.done is not None, outcome.details
+    quality = {
+        n: v for n, v in done[stage.key].metrics.items() if n.startswith((names.QUALITY, "cost/sample"))
+    }
+    assert {name: outcome.done.metrics[name] for name in quality} == pytest.approx(quality, rel=1e-6)
+    tracking.client.delete_run(outcome.done.run_id)
+
+
+def test_a_fit_that_was_cut_short_goes_on_from_its_checkpoint_to_the_same_weights(
+    executed: str, small: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = next(s for s in planned(executed, small).stages if s.kind == "fit")
+    whole = planned(executed, small).done[stage.key]
+    tracking = Tracking(executed)
+    again = dataclasses.replace(stage, key="fit again", experiment=tracking.experiment("fits again"))
+    setting = Setting(tracking_uri=executed, execution="", checkpoint_seconds=0.0)
+
+    def interrupt(self: fits.Uploads, progress: object) -> None:
+        if progress.images_seen >= 1000:  # type: ignore[attr-defined]
+            raise errors.Stopped(15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fits.Uploads, "progress", interrupt)
+        with pytest.raises(errors.Stopped):
+            run_stage(again, {}, setting)
+    (cut,) = tracking.runs([again.experiment])
+    assert cut.info.status == "RUNNING"
+    assert cut.data.tags[names.TAG_CHECKPOINT]
+    outcome = run_stage(again, {}, setting)
+    assert outcome.done is not None, outcome.details
+    finished = tracking.client.get_run(outcome.done.run_id)
+    assert finished.data.tags[names.TAG_CONTINUED] == cut.info.run_id
+    assert outcome.done.artifacts["weights.safetensors"] == whole.artifacts["weights.safetensors"]
+    kept = [info.path for info in tracking.client.list_artifacts(cut.info.run_id)]
+    assert not any(name.startswith(fits.CHECKPOINT) for name in kept)
+    twin = run_stage(again, {}, setting)  # another execution that did not know
+    assert twin.done is not None
+    assert twin.done.run_id == outcome.done.run_id
+
+
+def test_a_trial_that_diverges_is_a_row_and_the_others_are_finished(
+    executed: str, small: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import drawing
+
+    draw = drawing.draw
+
+    def broken(model: object, dataset: object, spec: object, *rest: object, **named: object) -> object:
+        if spec.sampler == small.smoke_arms[0][0][1]:  # type: ignore[attr-defined]
+            raise errors.Aborted("made to fail")
+        return draw(model, dataset, spec, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drawing, "draw", broken)
+    assert study.main([*COMMAND[:4], "1", *COMMAND[5:]]) == 1
+    assert "stages failed; the first: made to fail" in capsys.readouterr().err
+    table = results.trials(executed, NAME)
+    rows = table[(table["seed"] == 1) & (table["panel"] == "network")]
+    assert sorted(rows["status"]) == ["FAILED", "FINISHED", "FINISHED"]
+    assert rows[rows["status"] == "FAILED"]["reason"].tolist() == ["made to fail"]
+    monkeypatch.setattr(drawing, "draw", draw)
+    assert study.main([*COMMAND[:4], "1", *COMMAND[5:]]) == 0
+    table = results.trials(executed, NAME)
+    assert set(table[table["seed"] == 1]["status"]) == {"FINISHED"}
+
+
+def test_nothing_is_left_running(executed: str) -> None:
+    tracking = Tracking(executed)
+    experiments = [tracking.experiment(name) for name in (names.FITS, NAME)]
+    assert {run.info.status for run in tracking.runs(experiments)} <= {"FINISHED", "FAILED", "KILLED"}
+
+
+def test_ray_gives_what_inline_gives(executed: str, small: Study) -> None:
+    inline = planned(executed, small)
+    tracking = Tracking(executed)
+    elsewhere = tracking.experiment("the same by Ray")
+    stages = tuple(dataclasses.replace(stage, experiment=elsewhere, samples=None) for stage in inline.stages)
+    execution = tracking.start(elsewhere, "execution", {})
+    executor = RayExecutor("local")
+    try:
+        setting = Setting(tracking_uri=executed, execution=execution, concurrency=executor.concurrency)
+        listener = Progress(stages, {}, primary="frechet[cnn]", concurrency=executor.concurrency)
+        by_ray = execute(Plan(stages=stages), executor, setting, listener)
+    finally:
+        executor.close()
+    for stage in stages:
+        one, other = inline.done[stage.key], by_ray[stage.key].done
+        assert other is not None, by_ray[stage.key].details
+        quality = {n: v for n, v in one.metrics.items() if n.startswith((names.QUALITY, names.FLOOR))}
+        assert {name: other.metrics[name] for name in quality} == quality
+        same = ("weights.safetensors", "samples.npz")
+        assert {n: other.artifacts.get(n) for n in same} == {n: one.artifacts.get(n) for n in same}
+
+
+def test_a_study_without_claims_is_decided_on_nothing(executed: str, small: Study) -> None:
+    assert verdict.decide(small, results.trials(executed, NAME)) == []

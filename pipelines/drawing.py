@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from workbench import rng
 from workbench.data import Dataset, to_bytes, to_display, to_float
@@ -90,15 +88,12 @@ def draw(
             seen = trace if start == 0 else None
             rows.append(_batch(denoiser, sampler, grid, spec, shape, labels, start, stop, execution, seen))
         seconds = time.perf_counter() - began
-        nfe = counting.rows / spec.rows
-        flops = _flops(denoiser, shape, labels, execution)
     x_0 = torch.cat(rows)
     cost = {
         "sample_seconds": seconds,
         "images_per_second": spec.rows / seconds,
-        "nfe_counted": nfe,
+        "nfe_counted": counting.rows / spec.rows,
         "steps": float(steps),
-        "flops_per_evaluation": flops * (evaluations / nfe if nfe else 1.0),
         "batch_rows": float(size),
     }
     return Drawn(
@@ -138,17 +133,6 @@ def _batch(
     on_step = trace.on_step if trace is not None else None
     rows = sample(denoiser, sampler, x_1, grid, cond=cond, noise=path, on_step=on_step)
     return rows.float().cpu()  # waits for a GPU, so that the clock is right
-
-
-def _flops(denoiser: Denoiser, shape: tuple[int, ...], labels: Tensor | None, execution: Execution) -> float:
-    """Floating point operations of one call of the denoiser for one row: two for each multiply-add of its products."""
-    row = torch.zeros(1, *shape, device=execution.device)
-    cond = labels[:1].to(execution.device) if labels is not None else None
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        counter = stack.enter_context(FlopCounterMode(display=False))
-        denoiser(row, torch.tensor(0.5, dtype=torch.float64, device=execution.device), cond)
-    return float(counter.get_total_flops())
 
 
 def _frames(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.plan import Done, ReferenceSpec
 from pipelines.tracking import Tracking
@@ -18,7 +19,7 @@ from workbench import metrics
 from workbench.data import Dataset, load, to_float
 from workbench.execution import Execution
 from workbench.identity import key
-from workbench.models import Classifier, Event, Model, restore
+from workbench.models import Classifier, DiffusionModel, Event, Model, restore
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, MeasureSpec
 
@@ -118,6 +119,7 @@ def _reference_rows(
 
 
 _WARM: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_FLOPS: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
 
 
 def is_warm(network: nn.Module) -> bool:
@@ -125,3 +127,15 @@ def is_warm(network: nn.Module) -> bool:
     warm = network in _WARM
     _WARM.add(network)
     return warm
+
+
+def flops_per_evaluation(network: DiffusionModel, execution: Execution) -> float:
+    """Floating point operations of the network for one row, two for each multiply-add of its products."""
+    if network not in _FLOPS:
+        row = torch.zeros(1, *network.event.shape, device=execution.device)
+        label = torch.zeros(1, dtype=torch.int64, device=execution.device) if network.classes else None
+        time = torch.tensor(0.5, dtype=torch.float64, device=execution.device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.preconditioned(row, time, label)
+        _FLOPS[network] = float(counter.get_total_flops())
+    return _FLOPS[network]

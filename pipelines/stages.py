@@ -97,6 +97,7 @@ def drawn(
     np.savez_compressed(work.folder / TRAJECTORY, **rows.trace)  # type: ignore[arg-type]
     cost = {
         **rows.cost,
+        "flops_per_evaluation": shared.flops_per_evaluation(network, execution),
         "peak_memory_bytes": float(peak_memory_bytes(execution.device)),
         "threads": float(torch.get_num_threads()),
         "concurrency": float(work.setting.concurrency),

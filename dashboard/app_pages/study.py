@@ -24,7 +24,8 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     study = studies.study(chosen)
     table = store.trials(study.name)
     scopes = verdict.slices(table[table["status"] == "FINISHED"]) if len(table) else []
-    labels = {" ".join(scope): scope for scope in scopes}
+    # In an order that new results do not change, so that an address means the same later.
+    labels = {" ".join(scope): scope for scope in sorted(scopes, key=lambda one: (one[1] == "smoke", one))}
     scope_label = (
         st.selectbox("Data and scale", list(labels), key="on", bind="query-params", width=260)
         if labels

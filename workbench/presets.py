@@ -80,7 +80,7 @@ _DIGITS = Size(
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
     classifier_images_seen=40_000,
-    rows=250,
+    rows=200,
     reference_rows=500,
 )
 _FASHION = Size(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -28,6 +29,7 @@ LOOPBACK = "127.0.0.1"
 MARK = "WORKBENCH_SERVICE"
 START_SECONDS, STOP_SECONDS = 120.0, 10.0
 POLL_SECONDS = 0.1
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 CLOCK_SECONDS = 2.0  # start times are told relative to the boot, whose time moves when the clock is set
 
 
@@ -189,10 +191,18 @@ def wait_until_up(service: Service, *, seconds: float = START_SECONDS) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def unproxied() -> dict[str, str]:
+    """Environment variables that keep what is said on the loopback interface from a proxy, where one is set."""
+    proxied = any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ)
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    value = ",".join(filter(None, (excepted, LOOPBACK)))
+    return {"no_proxy": value, "NO_PROXY": value} if proxied else {}
+
+
 def answers(url: str, *, seconds: float = 2.0) -> bool:
     """Whether an HTTP server answers there; a refusal to let us in is an answer too."""
     try:
-        with urllib.request.urlopen(url, timeout=seconds):
+        with DIRECT.open(url, timeout=seconds):
             return True
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)

@@ -26,7 +26,18 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipelines import command
-from pipelines.processes import LOOPBACK, Book, Process, Service, port_for, start, stop, wait_until_up
+from pipelines.processes import (
+    DIRECT,
+    LOOPBACK,
+    Book,
+    Process,
+    Service,
+    port_for,
+    start,
+    stop,
+    unproxied,
+    wait_until_up,
+)
 from workbench.registry import UserError
 
 PROGRAM = "python -m pipelines.stack"
@@ -69,6 +80,7 @@ def tracking_server(state: Path | None = None) -> Iterator[str]:
     if given := os.environ.get(TRACKING_VARIABLE):
         yield given
         return
+    os.environ.update(unproxied())
     folder = state or state_directory()
     book, user = Book(folder), Process.of(os.getpid())
     with book.changing() as services:
@@ -138,22 +150,6 @@ def ray_environment(folder: Path) -> dict[str, str]:
         # With this, "127.0.0.1" is taken at its word; without it Ray replaces it by an address that others can reach.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-
-
-def prepare_ray(state: Path | None = None) -> str | None:
-    """The address of this stack's Ray head, None where it does not run. Where it runs, this process is given its token.
-
-    To be called before Ray is imported. A cluster that the user named in RAY_ADDRESS is left to the user.
-    """
-    folder = state or state_directory()
-    if os.environ.get("RAY_ADDRESS"):
-        return None
-    service = Book(folder).running().get("ray")
-    if service is None or not service.answers():
-        return None
-    os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it to the file
-    os.environ.update(ray_environment(folder))
-    return service.address
 
 
 def start_ray(folder: Path, port: int, tracking_uri: str) -> Service:
@@ -277,7 +273,7 @@ def describe(services: Mapping[str, Service]) -> str:
 
 def shell_settings(folder: Path, services: Mapping[str, Service]) -> dict[str, str]:
     """The variables with which `ray job submit` and the pipelines reach this stack."""
-    settings = {STATE_VARIABLE: str(folder)}
+    settings = {STATE_VARIABLE: str(folder)} | unproxied()
     if "mlflow" in services:
         settings[TRACKING_VARIABLE] = services["mlflow"].url
     if "ray" in services:
@@ -317,8 +313,9 @@ def _drop_broken(services: dict[str, Service], name: str) -> None:
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's environment for a server, less what would point it to another cluster."""
-    foreign = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_ID")
-    return {name: value for name, value in os.environ.items() if name not in foreign} | dict(settings)
+    foreign = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_ID", TRACKING_VARIABLE)
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    return kept | unproxied() | dict(settings)
 
 
 def _ray_scratch(folder: Path) -> Path:
@@ -358,7 +355,7 @@ def _ask_ray(ray: Service, folder: Path, method: str, path: str) -> Any:
     request = urllib.request.Request(
         ray.url + path, method=method, headers={"Authorization": f"Bearer {token}"}
     )
-    with urllib.request.urlopen(request, timeout=JOB_STOP_SECONDS) as answer:
+    with DIRECT.open(request, timeout=JOB_STOP_SECONDS) as answer:
         return json.load(answer)
 
 

@@ -152,6 +152,19 @@ def test_a_refusal_to_let_us_in_is_an_answer(tmp_path: Path) -> None:
         processes.stop(service)
 
 
+def test_a_proxy_is_kept_out_of_what_is_said_on_loopback(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert processes.unproxied() == {}
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing is there
+    monkeypatch.setenv("no_proxy", "intranet.example")
+    assert service.answers()
+    value = f"intranet.example,{LOOPBACK}"
+    assert processes.unproxied() == {"no_proxy": value, "NO_PROXY": value}
+
+
 def test_port_for_prefers_the_usual_and_refuses_one_in_use() -> None:
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))

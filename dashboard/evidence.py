@@ -7,7 +7,8 @@ import streamlit as st
 
 from dashboard import words
 from pipelines import figures, verdict
-from pipelines.axes import Axes
+from pipelines.answer import timing
+from pipelines.axes import Axes, measures_of
 from pipelines.vocabulary import axis_title, field, measure
 from workbench.spec import Study
 
@@ -43,28 +44,17 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
     )
 
 
-def measures_of(rows: pd.DataFrame, primary: str) -> list[str]:
-    """The measures that finished network rows have, the primary one first."""
-    done = rows[(rows["panel"] == "network") & (rows["status"] == "FINISHED")]
-    present = [
-        name
-        for name in done.columns
-        if not name.startswith("floor ") and f"floor {name}" in done and done[name].notna().any()
-    ]
-    return sorted(present, key=lambda name: (name != primary, name)) or [primary]
-
-
 def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     """A measure against the number of steps."""
     st.header(f"Quality against {_lower(field(axes.x))}", anchor="quality")
-    names = measures_of(rows, study.primary)
+    names = measures_of(study, rows) or [study.primary]
     name = st.selectbox(
         "Measure",
         names,
         key="measure",
         bind="query-params",
         width=420,
-        help="Each distance is named by its features and shown beside its floor: the same measure of real images.",
+        help="In brackets: the features in which a distance is taken. Its floor is the same measure of real images.",
     )
     try:
         chart = figures.quality_chart(rows, axes, name, height=560)
@@ -128,7 +118,7 @@ def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     )
     st.caption(
         "Dotted: the Pareto front, the arms that no other beats in both quality and seconds; its labels name the "
-        f"sampler and {_lower(field(axes.x))}."
+        f"sampler and {_lower(field(axes.x))}. {timing(rows)}"
     )
 
 

@@ -9,7 +9,7 @@ from dashboard import words
 from dashboard.source import Source, Unavailable
 from pipelines import verdict
 
-BUSY_SECONDS, IDLE_SECONDS = 5, 20
+BUSY_SECONDS, IDLE_SECONDS = 10, 20  # a look at some hundred runs costs the server about half a second
 
 
 def running(executions: pd.DataFrame) -> pd.DataFrame:

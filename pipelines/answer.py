@@ -130,6 +130,16 @@ def match(rows: pd.DataFrame, one: Arm) -> pd.Series:
     return mask
 
 
+def timing(rows: pd.DataFrame) -> str:
+    """Under what load seconds were measured; empty where that is not known."""
+    done = finished(rows)
+    if not {"threads", "concurrency"} <= set(done.columns):
+        return ""
+    found = done[["threads", "concurrency"]].dropna().astype(int).drop_duplicates()
+    parts = [f"{t} thread{'s' * (t != 1)} a trial, {c} at a time" for t, c in found.itertuples(index=False)]
+    return f"Timed with {' and '.join(parts)}." if parts else ""
+
+
 def failures(rows: pd.DataFrame) -> str:
     """The trials that did not finish, with their reasons; empty where all did."""
     bad = rows[rows["status"].isin(["FAILED", "KILLED"])]

@@ -55,6 +55,16 @@ def axes_of(study: Study) -> Axes:
     return Axes(x, series, tuple(ticks), tuple(map(str, words[series])) if series else ())
 
 
+def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:
+    """The measures that finished network rows have: the primary one, those that claims are about, all that have a
+    floor."""
+    done = finished(rows)
+    claimed = [claim.statistic.measure for claim in study.claims]
+    floored = sorted(name for name in done.columns if f"floor {name}" in done)
+    names = dict.fromkeys([study.primary, *claimed, *floored])
+    return [name for name in names if name in done and done[name].notna().any()]
+
+
 def finished(table: pd.DataFrame, panel: str = "network") -> pd.DataFrame:
     """The rows of one panel that have a result."""
     return table[(table["panel"] == panel) & (table["status"] == "FINISHED")]

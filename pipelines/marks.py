@@ -26,9 +26,9 @@ def slim_rows(
     rows = finished(table, panel)
     if name not in rows or axes.x not in rows:
         raise ValueError(f"no finished row of the {panel} panel has {name!r}")
-    columns = {name: "value", f"floor {name}": "floor", cost: "cost"}
+    columns = {"value": name, "floor": f"floor {name}", "cost": cost}
     slim = pd.DataFrame(
-        {new: pd.to_numeric(rows[old], errors="coerce") for old, new in columns.items() if old in rows}
+        {new: pd.to_numeric(rows[old], errors="coerce") for new, old in columns.items() if old in rows}
     )
     for column in (axes.x, "seed", "rows", "nfe_counted"):
         if column in rows:

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 import studies
 from pipelines import album, answer, command, figures, results, stack, verdict
-from pipelines.axes import Axes, axes_of, finished
+from pipelines.axes import Axes, axes_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
 from pipelines.vocabulary import axis_title, measure
@@ -149,11 +149,11 @@ class Page:
             self._figure(
                 "time", lambda: figures.cost_chart(rows, across, primary), "Quality against seconds"
             ),
-            "Dotted: the Pareto front, the arms that no other beats in both.",
+            f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
             self._oracle_part(),
             *album.parts(rows, across, self.folder, self._artifact),
             "## Other measures",
-            answer.measures_table(study, rows, self._measures()),
+            answer.measures_table(study, rows, measures_of(study, rows)[1:]),
             "Mean ± standard deviation over training seeds.",
             "## What was run and how",
             study.how_to_read,
@@ -194,10 +194,6 @@ class Page:
         path = self.folder / f"{name}.svg"
         path.write_text(svg(chart))
         return f"![{words}]({self.folder.name}/{path.name})"
-
-    def _measures(self) -> list[str]:
-        done = finished(self.rows)
-        return sorted(name for name in done.columns if f"floor {name}" in done and name != self.study.primary)
 
     def _artifact(self, run_id: str, name: str) -> Path:
         return results.artifact(self.uri, run_id, name)

@@ -231,3 +231,10 @@ def test_trajectories_run_from_noise_to_data(tmp_path: Path) -> None:
     assert (turned.x_t == found.x_t).all()
     forward = pictures.forward_frames(found, 0)
     assert (forward[0] == found.forward[-1, 0]).all() and (forward[-1] == found.forward[0, 0]).all()
+
+
+def test_seconds_can_be_a_measure_and_a_cost() -> None:
+    table = verdict.at(trial_rows(STEPS), "digits", "quick")
+    assert {"frechet[cnn]", "gradient_variation", "sample_seconds"} <= set(axes.measures_of(STEPS, table))
+    chart = figures.quality_chart(table, axes.axes_of(STEPS), "sample_seconds").to_dict()
+    assert max(len(data) for data in chart["datasets"].values()) == len(table)

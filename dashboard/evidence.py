@@ -9,7 +9,7 @@ from dashboard import words
 from pipelines import figures, verdict
 from pipelines.answer import timing
 from pipelines.axes import Axes, measures_of
-from pipelines.vocabulary import axis_title, field, measure
+from pipelines.vocabulary import axis_title, in_text, measure
 from workbench.spec import Study
 
 ORACLE_MEASURES = ("endpoint_error", "sliced_wasserstein")
@@ -46,7 +46,7 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
 
 def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     """A measure against the number of steps."""
-    st.header(f"Quality against {_lower(field(axes.x))}", anchor="quality")
+    st.header(f"Quality against {in_text(axes.x)}", anchor="quality")
     names = measures_of(study, rows) or [study.primary]
     name = st.selectbox(
         "Measure",
@@ -61,9 +61,7 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     except ValueError as error:
         st.caption(str(error))
         return
-    st.altair_chart(
-        chart, alt=f"{axis_title(name)} against {_lower(field(axes.x))}, for each sampler and seed"
-    )
+    st.altair_chart(chart, alt=f"{axis_title(name)} against {in_text(axes.x)}, for each sampler and seed")
     st.caption(
         f"{measure(name).meaning} Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut "
         "where they leave the picture. Dashed: real images against real images at the same number. Click the legend to "
@@ -118,9 +116,5 @@ def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     )
     st.caption(
         "Dotted: the Pareto front, the arms that no other beats in both quality and seconds; its labels name the "
-        f"sampler and {_lower(field(axes.x))}. {timing(rows)}"
+        f"sampler and {in_text(axes.x)}. {timing(rows)}"
     )
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

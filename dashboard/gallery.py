@@ -11,7 +11,7 @@ from pipelines import album, pictures
 from pipelines import axes as axes_module
 from pipelines.axes import Axes
 from pipelines.pictures import Bytes, Samples, Trajectory
-from pipelines.vocabulary import field, looks
+from pipelines.vocabulary import field, in_text, looks
 from workbench.spec import Study
 
 KEPT_ROWS = 60  # of each trial's samples: what the page may show
@@ -49,25 +49,24 @@ def trajectory(source: Source, run_id: str) -> Trajectory | None:
 
 
 def banner(source: Source, every: list[Study]) -> None:
-    """One picture emerging from noise, of the newest run that has one."""
-    for study in every:
-        rows = axes_module.finished(source.trials(study.name))
-        for sampler in BANNER:
-            some = (
-                rows[(rows.get("sampler") == sampler) & (rows["nfe"] >= 10)]
-                if "nfe" in rows
-                else rows.iloc[:0]
-            )
-            for run_id in some.sort_values("started")["run_id"].tail(1):
+    """Two pictures emerging from noise, of the newest run that has them; of smoke scale where there is no other."""
+    tables = [axes_module.finished(source.trials(study.name)) for study in every]
+    tables = [rows[rows["nfe"] >= 10] for rows in tables if {"nfe", "sampler"} <= set(rows.columns)]
+    for smoke in (False, True):
+        for rows in tables:
+            some = rows[(rows["scale"] == "smoke") == smoke].sort_values("started")
+            newest = [some[some["sampler"] == sampler]["run_id"].tail(1) for sampler in BANNER]
+            for run_id in pd.concat(newest):
                 found = trajectory(source, run_id)
-                if found is not None:
-                    frames = [frame for row in (0, 1) for frame in _ten(list(found.x_t[:, row]))]
-                    st.image(
-                        pictures.sheet([frames], side=SIDE),
-                        width="stretch",
-                        alt="Two pictures emerging from noise, step by step, from left to right",
-                    )
-                    return
+                if found is None:
+                    continue
+                frames = [frame for row in (0, 1) for frame in _ten(list(found.x_t[:, row]))]
+                st.image(
+                    pictures.sheet([frames], side=SIDE),
+                    width="stretch",
+                    alt="Two pictures emerging from noise, step by step, from left to right",
+                )
+                return
 
 
 def _ten(frames: list[Bytes]) -> list[Bytes]:
@@ -143,10 +142,10 @@ def _sheet(source: Source, rows: pd.DataFrame, axes: Axes, seed: int) -> None:
         return
     st.image(
         pictures.labelled_sheet(cells, lines, columns, side=SIDE),
-        width="stretch",
-        alt=f"The same sample by each sampler, a row each; from left to right with more {field(axes.x).lower()}",
+        width="content",
+        alt=f"The same sample by each sampler, a row each; from left to right with more {in_text(axes.x)}",
     )
-    st.caption(f"From left to right: {field(axes.x).lower()}.")
+    st.caption(f"From left to right: {in_text(axes.x)}.")
 
 
 def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: float, seed: int) -> None:
@@ -172,7 +171,7 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
         return
     st.image(
         pictures.way(found, row, side=SIDE),
-        width="stretch",
+        width="content",
         alt="Above, a real image as noise is added; below, a sample from noise to picture and the network's guess",
     )
     st.caption(

@@ -9,11 +9,12 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.source import Source
-from pipelines.axes import Axes
+from pipelines.axes import Axes, measures_of
 from pipelines.vocabulary import SAMPLERS, axis_title, measure
 from workbench.spec import Study
 
 COST = ("sample_seconds", "images_per_second", "nfe_counted", "flops_per_evaluation", "peak_memory_bytes")
+HEADS = {"nfe": "NFE", "timesteps": "T"}
 MEASURED = ("endpoint_error", "sliced_wasserstein")  # of the exact panel
 NUMBERS = {
     "sample_seconds": ("Seconds", "%.3g", "Wall-clock seconds to draw all samples"),
@@ -81,9 +82,8 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         text = st.text_input("Contains", key="contains", placeholder="name or reason", width=220)
     found = filtered(rows, axes, wanted, status, panel, text)
     experiment = experiment_id(source, study.name)
-    measures = [name for name in MEASURED if name in found]
-    measures += sorted(name for name in found.columns if f"floor {name}" in found and name not in MEASURED)
-    measures.sort(key=lambda name: name != study.primary)
+    measures = [*measures_of(study, found), *(name for name in MEASURED if name in found)]
+    measures = [name for name in measures if name not in COST]
     columns = [
         *axes.columns,
         "seed",
@@ -108,7 +108,8 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         for name, (title, form, explained) in NUMBERS.items()
     }
     config |= {
-        name: st.column_config.Column(name.capitalize(), pinned=True) for name in (*axes.columns, "seed")
+        name: st.column_config.Column(HEADS.get(name, name.capitalize()), pinned=True)
+        for name in (*axes.columns, "seed")
     }
     config |= {name: st.column_config.Column(name.capitalize()) for name in ("status", "reason")}
     config["run"] = st.column_config.LinkColumn("Run", display_text="MLflow", help="This run in MLflow")

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from pipelines import pictures
 from pipelines.axes import Axes, finished, present, run_of
 from pipelines.pictures import Bytes, Samples
-from pipelines.vocabulary import field, looks
+from pipelines.vocabulary import in_text, looks
 
 SIDE = 1100  # pixels of a picture as wide as the page
 FAVOURITES = ("ddpm", "ddim", "dpmpp_2m", "unipc")
@@ -66,11 +66,10 @@ def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[st
     if all(cell is None for line in cells for cell in line):
         return []
     pictures.labelled_sheet(cells, lines, columns, side=SIDE).save(folder / "sheet.png", optimize=True)
-    words = field(axes.x)
     return [
         "## Pictures",
         f"![One start, every arm]({folder.name}/sheet.png)",
-        f"One start, every arm: the same noise, from left to right with more {words[:1].lower()}{words[1:]}.",
+        f"One start, every arm: the same noise, from left to right with more {in_text(axes.x)}.",
         _grids(done, axes, seed, folder, look_up),
         *_way(done, axes, seed, folder, fetch),
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.axes import Axes, finished, summary
 from pipelines.names import column_of, param_text, param_value
 from pipelines.verdict import Decision, describe
-from pipelines.vocabulary import SAMPLERS, axis_title, field, looks, measure
+from pipelines.vocabulary import SAMPLERS, axis_title, in_text, looks, measure
 from workbench.spec import Arm, Claim, Ratio, Study
 
 MARKS = {"supported": "✔ supported", "refuted": "✘ refuted", "inconclusive": "? inconclusive"}
@@ -86,7 +86,7 @@ def primary_table(rows: pd.DataFrame, axes: Axes, name: str, *, panel: str = "ne
         )
     how = "Geometric mean" if geometric else "Mean"
     head = (first, *(f"{x:g}" for x in cells.columns))
-    return f"{table(head, lines)}\n\n{how} over training seeds, by {x_words(axes)}."
+    return f"{table(head, lines)}\n\n{how} over training seeds, by {in_text(axes.x)}."
 
 
 def arms_of(study: Study) -> list[Arm]:
@@ -190,9 +190,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows)
     )
-
-
-def x_words(axes: Axes) -> str:
-    """The x axis in the middle of a sentence."""
-    text = field(axes.x)
-    return text[:1].lower() + text[1:]

@@ -24,7 +24,7 @@ from pipelines import album, answer, command, figures, results, stack, verdict
 from pipelines.axes import Axes, axes_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
-from pipelines.vocabulary import axis_title, measure
+from pipelines.vocabulary import axis_title, in_text, measure
 from workbench.registry import UserError, unknown
 from workbench.spec import Study
 
@@ -139,7 +139,7 @@ class Page:
             self._claims_figure(decisions),
             INTERVALS,
             answer.remarks(decisions),
-            f"## Quality against {answer.x_words(across)}",
+            f"## Quality against {in_text(across.x)}",
             self._figure(
                 "quality", lambda: figures.quality_chart(rows, across, primary), axis_title(primary)
             ),

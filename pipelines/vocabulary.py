@@ -154,6 +154,12 @@ def field(name: str) -> str:
     return FIELDS.get(name, name.replace("_", " "))
 
 
+def in_text(name: str) -> str:
+    """A column of the arms in the middle of a sentence: `diffusion steps T of the forward process`."""
+    words = field(name)
+    return words[:1].lower() + words[1:]
+
+
 def looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each name: that of the table for a sampler, a spare one for anything else, by its position."""
     taken = {SAMPLERS[name].colour for name in names if name in SAMPLERS}

@@ -80,7 +80,8 @@ def card(study: Study) -> None:
                 query_params={"study": study.name},
             )
             st.caption(
-                f"{len(table)} trials · {seeds} seeds · last result {words.when(table['ended'].max())}",
+                f"{words.scope_label(*shown[0])} · {len(rows)} trials · {seeds} seeds · last result "
+                f"{words.when(rows['ended'].max())}",
                 width="content",
             )
 

@@ -1,0 +1,184 @@
+"""What a person sees, in a real Chromium, of a store that a real study filled at smoke scale."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from pipelines import stack
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ROOT = Path(__file__).parents[2]
+SEEDS = ("0", "1")
+QUESTION = "How many denoising steps does a diffusion model need?"
+WAIT = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard on a store in which `step_sweep` was executed at smoke scale."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    folder = tmp_path_factory.mktemp("store")
+    patch = pytest.MonkeyPatch()
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with stack.tracking_server(folder) as uri:
+        patch.undo()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = os.environ | {
+            "MLFLOW_TRACKING_URI": uri,
+            "WORKBENCH_STATE": str(folder),
+            "WORKBENCH_SCRATCH": str(folder / "scratch"),
+            "OMP_NUM_THREADS": "1",
+        }
+        study = [
+            "pipelines.study",
+            "step_sweep",
+            "--scale",
+            "smoke",
+            "--executor",
+            "inline",
+            "--seeds",
+            *SEEDS,
+        ]
+        subprocess.run([sys.executable, "-m", *study], cwd=ROOT, env=environment, check=True, timeout=400)
+        app = [
+            "streamlit",
+            "run",
+            "dashboard/app.py",
+            "--server.headless",
+            "true",
+            "--server.port",
+            str(port),
+        ]
+        dashboard = subprocess.Popen([sys.executable, "-m", *app], cwd=ROOT, env=environment)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            dashboard.terminate()
+            dashboard.wait(timeout=30)
+
+
+def _wait_for(url: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+class Reader:
+    """A browser that remembers which hosts were asked and what went wrong."""
+
+    def __init__(self, browser: playwright.Browser, server: str, scheme: str) -> None:
+        self.server = server
+        self.hosts: set[str | None] = set()
+        self.errors: list[str] = []
+        context = browser.new_context(viewport={"width": 1360, "height": 1000}, color_scheme=scheme)
+        self.page = context.new_page()
+        self.page.set_default_timeout(WAIT)
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self, path: str) -> playwright.Page:
+        self.page.goto(f"{self.server}/{path}")
+        self.page.wait_for_selector("h1")
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def reader(server: str, browser: playwright.Browser, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    reader = Reader(browser, server, request.param)
+    yield reader
+    assert not reader.errors
+    assert reader.hosts <= {"127.0.0.1", None}, "a page asks another machine for something"
+    reader.page.context.close()
+
+
+def test_front_page_leads_to_the_evidence(reader: Reader, request: pytest.FixtureRequest) -> None:
+    page = reader.open("")
+    page.get_by_role("heading", name=QUESTION).wait_for()
+    page.get_by_text("inconclusive").first.wait_for()  # two seeds decide nothing
+    page.locator("[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas").first.wait_for()
+    corner = Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((680, 990))
+    dark = "dark" in request.node.name
+    assert corner < 60 if dark else corner > 200
+    page.get_by_role("link", name="See the evidence").first.click()
+    page.get_by_role("heading", name="Verdict").wait_for()
+    page.get_by_role("heading", name=QUESTION, level=1).wait_for()
+
+
+def test_study_page_shows_charts_and_loaded_pictures(reader: Reader) -> None:
+    page = reader.open("study?study=step_sweep")
+    for heading in (
+        "Verdict",
+        "Quality against",
+        "Without any network",
+        "Pictures",
+        "Every trial",
+        "Make it again",
+    ):
+        page.get_by_role("heading", name=heading).first.wait_for()
+    page.get_by_text(
+        "python -m pipelines.study step_sweep --data digits --scale smoke --seeds 0 1"
+    ).wait_for()
+    images = page.locator("[data-testid=stImage] img")
+    images.nth(2).wait_for()
+    for index in range(images.count()):
+        image = images.nth(index)
+        image.scroll_into_view_if_needed()
+        assert image.get_attribute("alt")
+        page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+    charts = page.locator("[data-testid=stVegaLiteChart]")
+    assert charts.count() >= 3
+    for index in range(charts.count()):
+        charts.nth(index).scroll_into_view_if_needed()
+        charts.nth(index).locator("svg, canvas").first.wait_for()
+
+
+def test_a_view_can_be_shared_by_its_address(server: str, browser: playwright.Browser) -> None:
+    first = Reader(browser, server, "light")
+    page = first.open("study?study=step_sweep")
+    slider = page.get_by_role("slider", name="Network evaluations per sample")
+    slider.focus()
+    slider.press("End")
+    page.wait_for_url("**steps=1000**")
+    second = Reader(browser, server, "light")
+    shared = second.open(page.url.removeprefix(f"{server}/"))
+    shared.get_by_text("DDPM ancestral at 1000", exact=True).wait_for()
+    for each in (first, second):
+        each.page.context.close()
+
+
+def test_fits_page_shows_learning_curves(reader: Reader) -> None:
+    page = reader.open("fits")
+    page.get_by_text("3 of 3").wait_for()  # a network for each seed, and the classifier
+    page.locator("[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas").first.wait_for()

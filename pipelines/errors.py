@@ -18,6 +18,7 @@ from workbench.registry import UserError
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Told in the text of an error only, by SQLite and by the MLflow server.
 DISK_FULL = ("no space left on device", "database or disk is full", "disk quota exceeded")
+SERVER_ERROR = "error responses"  # "too many 500 error responses"
 UNREACHABLE = (
     "max retries exceeded",
     "connection refused",
@@ -68,10 +69,15 @@ def stopped(error: BaseException) -> Stopped | None:
 def reason(error: BaseException) -> str:
     """One line about an error."""
     text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, (UserError, Aborted)) or type(error).__name__ == "Diverged":
+        return text[:1000]
     if is_disk_full(error):
-        return f"the disk is full ({text[:300]})"
-    known = isinstance(error, (UserError, Aborted)) or type(error).__name__ == "Diverged"
-    return text[:1000] if known else f"{type(error).__name__}: {text[:1000]}"
+        return f"the disk is full ({text[:200]})"
+    if cannot_store(error):
+        return "the MLflow server could not store this in several attempts; its log tells why (is its disk full?)"
+    if is_unreachable(error):
+        return f"the MLflow server does not answer ({type(error).__name__})"
+    return f"{type(error).__name__}: {text[:1000]}"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -82,10 +88,17 @@ def is_disk_full(error: BaseException) -> bool:
     return any(sign in text for sign in DISK_FULL)
 
 
+def cannot_store(error: BaseException) -> bool:
+    """Whether the MLflow server answered all attempts of the client with an error of its own. The client does not tell
+    what it answered."""
+    return SERVER_ERROR in str(error).lower()
+
+
 def is_unreachable(error: BaseException) -> bool:
     """Whether a server did not answer, after all retries of the client."""
     text = str(error).lower()
-    return isinstance(error, ConnectionError) or any(sign in text for sign in UNREACHABLE)
+    told = type(error).__name__ == "MlflowException" and any(sign in text for sign in UNREACHABLE)
+    return isinstance(error, ConnectionError) or (told and not cannot_store(error))
 
 
 class LogFile(logging.Handler):

@@ -102,7 +102,7 @@ class RayExecutor:
         import ray
 
         self._ray = ray
-        self._tasks: dict[Future[Outcome], tuple[Any, Stage, Setting]] = {}
+        self._tasks: dict[Future[Outcome], tuple[Any, Stage]] = {}
         self._remote = ray.remote(run_stage)
         handlers = {number: signal.getsignal(number) for number in errors.SIGNALS}
         _connect(asked)
@@ -130,7 +130,7 @@ class RayExecutor:
             max_retries=0,
         )
         reference = task.remote(stage, inputs, setting)
-        self._tasks[reference.future()] = (reference, stage, setting)
+        self._tasks[reference.future()] = (reference, stage)
 
     def outcomes(self) -> list[Outcome]:
         # Futures rather than ray.wait, in which the exception of a signal handler is lost.
@@ -138,18 +138,16 @@ class RayExecutor:
         return [self._outcome(future) for future in ended]
 
     def _outcome(self, future: Future[Outcome]) -> Outcome:
-        _, stage, setting = self._tasks.pop(future)
+        _, stage = self._tasks.pop(future)
         try:
             return future.result()
         except self._ray.exceptions.RayError as error:  # the worker or its node died
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0][:300]}"
-            tracking = Tracking(setting.tracking_uri)
-            tracking.end_running([stage.experiment], setting.execution, reason, key=stage.key)
             return Outcome(key=stage.key, status="FAILED", reason=reason, details=str(error), transient=True)
 
     def cancel(self) -> None:
-        for reference, _, _ in self._tasks.values():
+        for reference, _ in self._tasks.values():
             self._ray.cancel(reference, force=True)
         self._tasks.clear()
 
@@ -220,7 +218,7 @@ def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener
         listener.ended(stages[key], outcome)
         if outcome.done is not None:
             done[key] = outcome.done
-        for user in users.get(key, ()):
+        for user in users.get(key, ()) if not outcome.fatal else ():
             if user in ended:
                 continue
             if outcome.done is None:
@@ -243,11 +241,11 @@ def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener
             if outcome.fatal:
                 fatal = outcome.reason
             elif outcome.transient and running[outcome.key] < ATTEMPTS:
+                _require_server(setting)  # nothing succeeds without it
+                end_attempt(stages[outcome.key], setting, outcome.reason)
                 running[outcome.key] += 1
                 _submit(stages[outcome.key], done, executor, setting, listener)
                 continue
-            elif outcome.transient:
-                _require_server(setting)
             del running[outcome.key]
             conclude(outcome)
         listener.passed()
@@ -261,6 +259,12 @@ def _submit(
 ) -> None:
     executor.submit(stage, {need: done[need] for need in stage.needs}, setting)
     listener.started(stage)
+
+
+def end_attempt(stage: Stage, setting: Setting, reason: str) -> None:
+    """KILL the run that an attempt of the stage may have left RUNNING, when its worker or the server died."""
+    tracking = Tracking(setting.tracking_uri)
+    tracking.end_running([stage.experiment], setting.execution, reason, key=stage.key)
 
 
 def _require_server(setting: Setting) -> None:

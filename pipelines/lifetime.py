@@ -92,8 +92,9 @@ def heartbeat(tracking: Tracking, execution: str) -> Iterator[None]:
 
 def end_all(tracking: Tracking, experiments: Sequence[str], execution: str, status: str, reason: str) -> None:
     """End an execution that was cut short, and all that it left RUNNING. `ray job stop` allows three seconds for it."""
+    tracking.client.set_terminated(execution, status)
     tracking.end_running(experiments, execution, reason)
-    tracking.end(execution, status, reason)
+    tracking.client.set_tag(execution, names.TAG_REASON, reason[:4000])
     for _ in range(LATE_SWEEPS):  # a worker may have had a request on its way when it was killed
         time.sleep(LATE_SWEEP_SECONDS)
         tracking.end_running(experiments, execution, reason)

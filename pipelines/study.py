@@ -20,7 +20,7 @@ from pipelines.request import Arguments, Request, checked
 from pipelines.tracking import Tracking, done_from, require_server
 from pipelines.work import Outcome, Setting
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("pipelines.study")  # its name as a module, also when it is run
 PROGRAM = "python -m pipelines.study"
 
 
@@ -94,6 +94,7 @@ def _execute(
             primary, concurrency = request.study.primary, executor.concurrency
             progress = Progress(planned.to_do, estimates, primary=primary, concurrency=concurrency)
             ended = execute(planned, executor, setting, progress)
+            tracking.end_running(list(experiments.values()), execution, "its attempt was lost")
             _conclude(request, planned, ended, tracking, execution, time.monotonic() - began)
         failed = [outcome for outcome in ended.values() if outcome.done is None]
         summary = f"{len(failed)} of {len(planned.stages)} stages failed" if failed else ""
@@ -113,6 +114,7 @@ def _cut_short(error: BaseException, tracking: Tracking, experiments: list[str],
     stopped = errors.stopped(error) is not None
     status, reason = ("KILLED", "stopped by the user") if stopped else ("FAILED", errors.reason(error))
     try:
+        require_server(tracking.uri)  # rather than wait for one that is gone
         lifetime.end_all(tracking, experiments, execution, status, reason)
     except Exception as second:  # noqa: BLE001 - the first error is the one to tell
         LOG.error("could not end what was running: %s", second)

@@ -163,9 +163,9 @@ class Tracking:
 
     def end(self, run_id: str, status: str, reason: str = "") -> None:
         """Set the final status of a run: FINISHED, FAILED or KILLED, the latter two with their reason."""
+        self.client.set_terminated(run_id, status)  # first: it needs no space on a full disk
         if reason:
             self.client.set_tag(run_id, names.TAG_REASON, reason[:4000])
-        self.client.set_terminated(run_id, status)
         self._artifacts.pop(run_id, None)
 
     def end_running(self, experiments: Sequence[str], execution: str, reason: str, key: str = "") -> int:
@@ -174,7 +174,9 @@ class Tracking:
         condition += f" and tags.`{names.TAG_KEY}` = '{key}'" if key else ""
         runs = list(self.search(experiments, condition))
         for run in runs:
-            self.end(run.info.run_id, "KILLED", reason)
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        for run in runs:
+            self.client.set_tag(run.info.run_id, names.TAG_REASON, reason[:4000])
         return len(runs)
 
     # -- artifacts

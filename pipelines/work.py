@@ -110,10 +110,9 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
         )
     except Exception as error:  # noqa: BLE001 - whatever a stage fails of becomes its row's reason
         reason = errors.reason(error)
-        with contextlib.suppress(
-            Exception
-        ):  # the server may be what failed; the next start ends what is left
-            _fail(tracking, run_id, stage, reason)
+        if not errors.is_unreachable(error):
+            with contextlib.suppress(Exception):  # the driver ends what this leaves behind
+                _fail(tracking, run_id, stage, reason)
         return Outcome(
             key=stage.key,
             status="FAILED",
@@ -121,7 +120,7 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
             details=traceback.format_exc(),
             seconds=time.monotonic() - started,
             transient=isinstance(error, Damaged) or errors.is_unreachable(error),
-            fatal=errors.is_disk_full(error),
+            fatal=errors.is_disk_full(error) or errors.cannot_store(error),
         )
 
 

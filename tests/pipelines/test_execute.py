@@ -70,6 +70,7 @@ def run(plan: Plan, executor: Scripted) -> dict[str, Outcome]:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     rows: list[str] = []
     monkeypatch.setattr(execute, "record_failure", lambda stage, setting, reason: rows.append(stage.key))
+    monkeypatch.setattr(execute, "end_attempt", lambda stage, setting, reason: None)
     return rows
 
 

@@ -44,7 +44,7 @@ def is_alive(run: Run) -> bool:
     except (KeyError, ValueError):
         return False
     if host == socket.gethostname() and start:
-        return _start_of(int(pid)) == start
+        return _start_of(int(pid)) == str(start)
     return time.time() - beat < STALE_SECONDS
 
 

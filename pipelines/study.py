@@ -143,7 +143,23 @@ def _conclude(
     print(
         f"\n{describe.table_text(table, request.study)}\n\n{describe.verdict_text(request.study, decisions)}"
     )
+    if ended:
+        _store_report(request, tracking, execution)
     print(f"\n{len(planned.stages)} stages, {len(ended)} of them run, in {duration(seconds)}")
+
+
+def _store_report(request: Request, tracking: Tracking, execution: str) -> None:
+    """Keep the answer sheet with the run of the execution. A page that fails takes back no result."""
+    from pipelines import report  # imports what draws charts, which an execution with nothing new can spare
+
+    with tempfile.TemporaryDirectory(prefix="workbench-report-") as folder:
+        try:
+            data = data_label(request.data)
+            report.write(request.study, tracking.uri, Path(folder), data=data, scale=request.scale)
+        except Exception as error:
+            LOG.warning("the report could not be written", exc_info=error)
+            return
+        tracking.client.log_artifacts(execution, folder, "report")
 
 
 def _upload(tracking: Tracking, run_id: str, documents: Mapping[str, str]) -> None:

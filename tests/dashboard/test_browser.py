@@ -3,88 +3,26 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from live import Story
 from PIL import Image
-
-from pipelines import stack
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ROOT = Path(__file__).parents[2]
-SEEDS = ("0", "1")
 QUESTION = "How many denoising steps does a diffusion model need?"
 WAIT = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a dashboard on a store in which `step_sweep` was executed at smoke scale."""
+def server(smoke_story: Story) -> str:
+    """The address of the stack's dashboard, on a store in which `step_sweep` was executed at smoke scale."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
-    folder = tmp_path_factory.mktemp("store")
-    patch = pytest.MonkeyPatch()
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with stack.tracking_server(folder) as uri:
-        patch.undo()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environment = os.environ | {
-            "MLFLOW_TRACKING_URI": uri,
-            "WORKBENCH_STATE": str(folder),
-            "WORKBENCH_SCRATCH": str(folder / "scratch"),
-            "OMP_NUM_THREADS": "1",
-        }
-        study = [
-            "pipelines.study",
-            "step_sweep",
-            "--scale",
-            "smoke",
-            "--executor",
-            "inline",
-            "--seeds",
-            *SEEDS,
-        ]
-        subprocess.run([sys.executable, "-m", *study], cwd=ROOT, env=environment, check=True, timeout=400)
-        app = [
-            "streamlit",
-            "run",
-            "dashboard/app.py",
-            "--server.headless",
-            "true",
-            "--server.port",
-            str(port),
-        ]
-        dashboard = subprocess.Popen([sys.executable, "-m", *app], cwd=ROOT, env=environment)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            dashboard.terminate()
-            dashboard.wait(timeout=30)
-
-
-def _wait_for(url: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    return smoke_story.stack.services["dashboard"].url
 
 
 class Reader:

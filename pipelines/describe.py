@@ -159,7 +159,7 @@ def table_text(table: pd.DataFrame, study: Study) -> str:
     )
     groups: list[Any] = [label.rename("")] + ([rows[across]] if across else [])
     means = rows.groupby(groups, sort=False)[study.primary].mean()
-    wide = means.unstack(across) if across else means.to_frame(study.primary)  # type: ignore[arg-type]
+    wide = means.unstack(across) if across else means.to_frame(study.primary)
     wide = wide.sort_index(axis=1)
     floor = rows.get(f"floor {study.primary}")
     known = floor is not None and floor.notna().any()

@@ -287,7 +287,8 @@ def load_checkpoint(
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in part(f"optimiser.{index}.").items():
             number, field_name = name.split(".")
-            if value.ndim:  # the fused kernel walks parameter and moments by address: their layouts must agree
+            # The fused kernel walks parameter and moments by address: their layouts must agree.
+            if value.ndim:
                 value = torch.empty_like(parameters[int(number)]).copy_(value)
             states.setdefault(int(number), {})[field_name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": states})

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipelines import command
+from pipelines import command, scratch
 from pipelines.processes import (
     DIRECT,
     LOOPBACK,
@@ -156,12 +156,12 @@ def start_ray(folder: Path, port: int, tracking_uri: str) -> Service:
     """A Ray head whose jobs find this stack's MLflow server and its Python."""
     ray = Path(sys.executable).with_name("ray")
     address = f"{LOOPBACK}:{port_for('ray_gcs_port', 0, 0)}"
-    scratch = _ray_scratch(folder)
+    temporary = _ray_folder(folder)
     arguments = [
         *(str(ray), "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard", "true"),
         *("--node-ip-address", LOOPBACK, "--port", address.rpartition(":")[2]),
         *("--dashboard-host", LOOPBACK, "--dashboard-port", str(port)),
-        *("--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", str(scratch)),
+        *("--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", str(temporary)),
         # By default these two are fixed, so that a second head on the machine could not have them.
         *("--dashboard-agent-listen-port", str(port_for("ray_agent_port", 0, 0))),
         *("--ray-client-server-port", str(port_for("ray_client_port", 0, 0))),
@@ -171,6 +171,8 @@ def start_ray(folder: Path, port: int, tracking_uri: str) -> Service:
         **ray_environment(folder),
         TRACKING_VARIABLE: tracking_uri,
         STATE_VARIABLE: str(folder),
+        "TMPDIR": str(temporary),  # so that what a killed task leaves behind goes with the head
+        "WORKBENCH_SCRATCH": str(scratch.directory()),
         "PATH": f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}",  # a job's `python` is this one
         "RAY_JOB_STOP_WAIT_TIME_S": str(JOB_STOP_SECONDS),
         "RAY_task_oom_retries": "2",  # by default a task that is killed for memory is tried for ever
@@ -183,7 +185,7 @@ def start_ray(folder: Path, port: int, tracking_uri: str) -> Service:
         environment=_environment(environment),
         health="/api/version",
         address=address,
-        folder=str(scratch),
+        folder=str(temporary),
     )
 
 
@@ -318,16 +320,17 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     return kept | unproxied() | dict(settings)
 
 
-def _ray_scratch(folder: Path) -> Path:
-    """Ray's temporary folder, short enough for the sockets below it, ours alone."""
+def _ray_folder(folder: Path) -> Path:
+    """Ray's temporary folder: empty, ours alone, and short enough for the sockets below it."""
     name = f"workbench-{os.getuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     for parent in (tempfile.gettempdir(), "/tmp"):
         path = Path(parent) / name
         if len(os.fsencode(f"{path}{RAY_SOCKET}")) <= SOCKET_PATH_BYTES:
             break
-    path.mkdir(mode=0o700, exist_ok=True)
-    if path.stat().st_uid != os.getuid() or path.is_symlink():
+    if path.is_symlink() or (path.exists() and path.stat().st_uid != os.getuid()):
         raise UserError(f"state: {path} belongs to another user; it is needed for Ray's temporary files")
+    shutil.rmtree(path, ignore_errors=True)  # of a head that did not end in order
+    path.mkdir(mode=0o700)
     return path
 
 

@@ -249,10 +249,12 @@ def test_the_sockets_of_ray_fit_their_limit_however_deep_the_state_lies(
     deep = tmp_path / ("d" * 80)
     deep.mkdir()
     monkeypatch.setattr(stack.tempfile, "gettempdir", lambda: str(deep))
-    scratch = stack._ray_scratch(deep)
+    temporary = stack._ray_folder(deep)
     try:
-        assert len(f"{scratch}{stack.RAY_SOCKET}") <= stack.SOCKET_PATH_BYTES
-        assert stack._ray_scratch(tmp_path) != scratch
+        assert len(f"{temporary}{stack.RAY_SOCKET}") <= stack.SOCKET_PATH_BYTES
+        assert stack._ray_folder(tmp_path) != temporary
+        (temporary / "session_of_a_head_that_died").mkdir()
+        assert not any(stack._ray_folder(deep).iterdir())
     finally:
         for folder in (deep, tmp_path):
-            stack._ray_scratch(folder).rmdir()
+            stack._ray_folder(folder).rmdir()

@@ -75,7 +75,7 @@ _SMALL_CNN = ClassifierSpec(width=32, features=64)
 _DIGITS = Size(
     backbone=_unet(32, (1, 2), patch=2),
     images_seen=150_000,
-    many_images_seen=60_000,
+    many_images_seen=150_000,
     batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
@@ -85,8 +85,8 @@ _DIGITS = Size(
 )
 _FASHION = Size(
     backbone=_unet(32, (1, 2), patch=2),
-    images_seen=400_000,
-    many_images_seen=80_000,
+    images_seen=500_000,
+    many_images_seen=150_000,
     batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,9 @@ from torch import Tensor
 
 from workbench import rng
 from workbench.data import Dataset, to_bytes, to_display, to_float
-from workbench.diffusion.denoiser import Clipped, Counting, Denoiser, Guided
 from workbench.execution import Execution
-from workbench.models import DiffusionModel
-from workbench.sampling import BrownianPath, Node, Sampler, sample, sampler_from, time_grid
+from workbench.models import DiffusionModel, GenerativeModel, Watch
+from workbench.sampling import Node
 from workbench.spec import SamplingSpec
 
 BATCH_VALUES = 200_000  # a batch of images of about this many values is quickest on a CPU
@@ -26,12 +25,13 @@ GRID_COLUMNS, GRID_ROWS, GRID_SIDE = 10, 6, 56
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """`images` uint8 [N, C, H, W] in the levels of the data set, `labels` int64 [N] or None, `cost`, `trace`."""
+    """`images` uint8 [N, C, H, W] in the levels of the data set, `labels` int64 [N] or None, `cost`; `trace` where a
+    family draws step by step, else None."""
 
     images: Tensor
     labels: Tensor | None
     cost: dict[str, float]
-    trace: dict[str, np.ndarray]
+    trace: dict[str, np.ndarray] | None
 
 
 @dataclass(kw_only=True)
@@ -59,84 +59,54 @@ def batch_rows(shape: tuple[int, ...], rows: int) -> int:
 
 
 def draw(
-    model: DiffusionModel, dataset: Dataset, spec: SamplingSpec, execution: Execution, *, warm: bool
+    model: GenerativeModel, dataset: Dataset, spec: SamplingSpec, execution: Execution, *, warm: bool
 ) -> Drawn:
     """Draw `spec.rows` rows; row i starts from the same noise and has the label i mod classes in every arm.
 
-    `cost` counts what one row needed (`nfe_counted`, guided evaluations as two) and times the drawing alone, after two
-    steps on one batch that are not counted unless the model is `warm` already.
+    `cost` counts what one row needed (`nfe_counted`, guided evaluations as two) and times the drawing alone, after a
+    few evaluations of one batch that are not counted unless the model is `warm` already.
     """
-    counting = Counting(model.preconditioned)
-    denoiser = _denoiser(counting, spec, model.classes)
-    sampler = sampler_from(spec)
-    steps = sampler.steps_for(spec.nfe)
-    grid = time_grid(spec.time_grid, denoiser.schedule, steps)
     labels = torch.arange(spec.rows) % model.classes if model.classes else None
-    shape, size = model.event.shape, batch_rows(model.event.shape, spec.rows)
-    starts = range(0, spec.rows, size)
-    evaluations = sampler.nfe(steps)
-    trace = Trace(wanted=frozenset(np.linspace(0, evaluations - 1, FRAMES - 1).round().astype(int).tolist()))
-    rows: list[Tensor] = []
-    with execution.autocast():
+    size = batch_rows(model.event.shape, spec.rows)
+    trace = Trace(wanted=_spread(model.evaluations(spec)))
+
+    def batch(start: int, sampling: SamplingSpec, watch: Watch) -> Tensor:
+        stop = min(start + size, spec.rows)
+        draws = rng.Draws(seed=spec.seed, start=start, stop=stop, device=execution.device)
+        cond = labels[start:stop].to(execution.device) if labels is not None else None
+        return model.sample(draws, cond, sampling, watch).float().cpu()  # waits for a GPU: the clock is right
+
+    watch, rows = Watch(on_step=trace.on_step), []
+    with torch.no_grad(), execution.autocast():
         if not warm:
-            short = time_grid(spec.time_grid, denoiser.schedule, 2)
-            _batch(denoiser, sampler, short, spec, shape, labels, 0, min(size, spec.rows), execution, None)
-        counting.rows = 0
+            batch(0, replace(spec, nfe=min(spec.nfe, 2)), Watch())
         began = time.perf_counter()
-        for start in starts:
-            stop = min(start + size, spec.rows)
-            seen = trace if start == 0 else None
-            rows.append(_batch(denoiser, sampler, grid, spec, shape, labels, start, stop, execution, seen))
+        for start in range(0, spec.rows, size):
+            rows.append(batch(start, spec, watch))
+            watch.on_step = None  # the trace follows rows of the first batch
         seconds = time.perf_counter() - began
     x_0 = torch.cat(rows)
     cost = {
         "sample_seconds": seconds,
         "images_per_second": spec.rows / seconds,
-        "nfe_counted": counting.rows / spec.rows,
-        "steps": float(steps),
+        "nfe_counted": watch.evaluations / spec.rows,
         "batch_rows": float(size),
     }
     return Drawn(
         images=to_bytes(x_0, dataset.levels),
         labels=labels,
         cost=cost,
-        trace=_frames(trace, x_0, denoiser, dataset, spec.seed),
+        trace=_frames(trace, x_0, model, dataset, spec.seed) if isinstance(model, DiffusionModel) else None,
     )
 
 
-def _denoiser(network: Denoiser, spec: SamplingSpec, classes: int) -> Denoiser:
-    guided = Guided(network, spec.guidance, null_label=classes) if spec.guidance != 1 else network
-    return Clipped(guided) if spec.clip else guided
-
-
-def _batch(
-    denoiser: Denoiser,
-    sampler: Sampler,
-    grid: Tensor,
-    spec: SamplingSpec,
-    shape: tuple[int, ...],
-    labels: Tensor | None,
-    start: int,
-    stop: int,
-    execution: Execution,
-    trace: Trace | None,
-) -> Tensor:
-    """Rows `start` to `stop` along the grid: [stop - start, *S], on the CPU."""
-    device = execution.device
-    _, sigma = denoiser.schedule(grid[:1])
-    noise = rng.normal_rows(spec.seed, "initial", start=start, stop=stop, shape=shape)
-    x_1 = (float(sigma) * noise).to(device=device)
-    if len(shape) == 3:
-        x_1 = x_1.contiguous(memory_format=torch.channels_last)
-    path = BrownianPath(spec.seed, start=start, stop=stop, shape=shape, device=device)
-    cond = labels[start:stop].to(device) if labels is not None else None
-    on_step = trace.on_step if trace is not None else None
-    rows = sample(denoiser, sampler, x_1, grid, cond=cond, noise=path, on_step=on_step)
-    return rows.float().cpu()  # waits for a GPU, so that the clock is right
+def _spread(evaluations: int) -> frozenset[int]:
+    """The evaluations that are kept as frames, evenly spread from the first to the last."""
+    return frozenset(np.linspace(0, evaluations - 1, FRAMES - 1).round().astype(int).tolist())
 
 
 def _frames(
-    trace: Trace, x_0: Tensor, denoiser: Denoiser, dataset: Dataset, seed: int
+    trace: Trace, x_0: Tensor, model: DiffusionModel, dataset: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
     """What `trajectory.npz` holds: `time` [F] from 1 to 0; `x_t`, `denoised` and `forward`, uint8 [F, rows, C, H, W].
 
@@ -146,7 +116,7 @@ def _frames(
     times = [node.time for node in trace.nodes] + [0.0]
     real = to_float(_real_rows(dataset, len(traced)), dataset.levels)
     noise = rng.normal_rows(seed, "initial", start=0, stop=len(traced), shape=tuple(traced.shape[1:]))
-    alpha, sigma = denoiser.schedule(torch.tensor(times, dtype=torch.float64))
+    alpha, sigma = model.preconditioned.schedule(torch.tensor(times, dtype=torch.float64))
     forward = [a * real + s * noise for a, s in zip(alpha.tolist(), sigma.tolist(), strict=True)]
 
     def bytes_of(frames: list[Tensor]) -> np.ndarray:

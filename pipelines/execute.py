@@ -99,6 +99,7 @@ class RayExecutor:
         if asked == LOCAL:
             # A cluster on the loopback interface alone, whatever its name says; read when Ray is imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            os.environ.setdefault("RAY_worker_niceness", "0")  # as in the stack, for its reason
         import ray
 
         self._ray = ray

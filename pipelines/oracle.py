@@ -45,7 +45,6 @@ def trial(work: Work) -> Product:
         "cost/sample_seconds": seconds,
         "cost/images_per_second": sampling.rows / seconds,
         "cost/nfe_counted": counting.rows / sampling.rows,
-        "cost/steps": float(steps),
         "cost/threads": float(torch.get_num_threads()),
         "cost/concurrency": float(work.setting.concurrency),
     }

@@ -40,7 +40,6 @@ class Progress:
         self._label = primary
         self._concurrency = concurrency
         self._running: dict[str, float] = {}
-        self._names: dict[str, str] = {}
         self._failed = 0
         self._began = self._printed = time.monotonic()
         self._latest = ""
@@ -48,12 +47,10 @@ class Progress:
 
     def started(self, stage: Stage) -> None:
         self._running[stage.key] = time.monotonic()
-        self._names[stage.key] = stage.name
 
     def ended(self, stage: Stage, outcome: Outcome) -> None:
         self._left.pop(stage.key, None)
         self._running.pop(stage.key, None)
-        self._names.pop(stage.key, None)
         if outcome.done is None:
             self._failed += 1
             if self._failed <= FAILURES_TOLD:
@@ -71,7 +68,19 @@ class Progress:
 
     def passed(self) -> None:
         if time.monotonic() - self._printed >= LINE_SECONDS:
-            self._say(self._latest or f"running {'; '.join(list(self._names.values())[: self._concurrency])}")
+            self._say(self._latest or f"running {'; '.join(stage.name for stage in self._at_work())}")
+
+    def _at_work(self) -> list[Stage]:
+        """The submitted stages that have CPUs by now: the earliest that fit beside each other."""
+        found: list[Stage] = []
+        free = self._concurrency
+        for key in self._running:
+            stage = self._left[key]
+            free -= stage.resources.cpus
+            if found and free < 0:
+                break
+            found.append(stage)
+        return found
 
     def seconds_left(self) -> float:
         """The estimate of the time until the last stage ends, in seconds."""

@@ -19,9 +19,10 @@ from workbench import metrics
 from workbench.data import Dataset, load, to_float
 from workbench.execution import Execution
 from workbench.identity import key
-from workbench.models import Classifier, DiffusionModel, Event, Model, restore
+from workbench.models import Classifier, Event, GenerativeModel, Model, Watch, restore
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, MeasureSpec
+from workbench.rng import Draws
+from workbench.spec import DataSpec, FitSpec, MeasureSpec, SamplingSpec
 
 WEIGHTS, REFERENCE = "weights.safetensors", "reference.npz"
 
@@ -129,13 +130,13 @@ def is_warm(network: nn.Module) -> bool:
     return warm
 
 
-def flops_per_evaluation(network: DiffusionModel, execution: Execution) -> float:
-    """Floating point operations of the network for one row, two for each multiply-add of its products."""
+def flops_per_evaluation(network: GenerativeModel, execution: Execution) -> float:
+    """Floating point operations of one evaluation for one row, two for each multiply-add of the network's products."""
     if network not in _FLOPS:
-        row = torch.zeros(1, *network.event.shape, device=execution.device)
+        draws = Draws(seed=0, start=0, stop=1, device=execution.device)
         label = torch.zeros(1, dtype=torch.int64, device=execution.device) if network.classes else None
-        time = torch.tensor(0.5, dtype=torch.float64, device=execution.device)
+        watch = Watch()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network.preconditioned(row, time, label)
-        _FLOPS[network] = float(counter.get_total_flops())
+            network.sample(draws, label, SamplingSpec(nfe=1), watch)
+        _FLOPS[network] = float(counter.get_total_flops()) / watch.evaluations
     return _FLOPS[network]

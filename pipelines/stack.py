@@ -149,6 +149,8 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         # With this, "127.0.0.1" is taken at its word; without it Ray replaces it by an address that others can reach.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Ray's own 15 lets every daemon interrupt a fit: 7 % fewer images a second on two cores.
+        "RAY_worker_niceness": "0",
     }
 
 

@@ -16,7 +16,7 @@ from workbench import metrics
 from workbench.data import Dataset, Split, from_display, to_display
 from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
-from workbench.models import DiffusionModel
+from workbench.models import GenerativeModel
 from workbench.registry import UserError
 from workbench.spec import FitSpec, MeasureSpec, TrialSpec
 
@@ -89,12 +89,13 @@ def drawn(
     """Images, labels and cost of rows drawn now; leaves their trajectory in the stage's folder."""
     assert isinstance(spec.source, FitSpec)
     network = shared.model(work, spec.source)
-    if not isinstance(network, DiffusionModel):
-        raise UserError(f"model: {type(network).__name__} draws no samples; a diffusion model does")
+    if not isinstance(network, GenerativeModel):
+        raise UserError(f"model: {type(network).__name__} draws no samples; a generative model does")
     execution.place(network)
     shared.reset_peak_memory()
     rows = drawing.draw(network, data, spec.sampling, execution, warm=shared.is_warm(network))
-    np.savez_compressed(work.folder / TRAJECTORY, **rows.trace)  # type: ignore[arg-type]
+    if rows.trace is not None:
+        np.savez_compressed(work.folder / TRAJECTORY, **rows.trace)  # type: ignore[arg-type]
     cost = {
         **rows.cost,
         "flops_per_evaluation": shared.flops_per_evaluation(network, execution),

@@ -85,7 +85,7 @@ _DIGITS = Size(
 )
 _FASHION = Size(
     backbone=_unet(32, (1, 2), patch=2),
-    images_seen=500_000,
+    images_seen=450_000,
     many_images_seen=150_000,
     batch_size=128,
     learning_rate=2e-3,

@@ -8,6 +8,7 @@ devices.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,3 +42,26 @@ def normal_rows(
     return (
         torch.cat(blocks)[start - offset : stop - offset] if blocks else torch.empty(0, *shape, dtype=dtype)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """All randomness of rows `start` to `stop` of one sample, by its seed: row i is the same in whatever batch it is
+    drawn. Numbers arrive on `device`."""
+
+    seed: int
+    start: int
+    stop: int
+    device: torch.device | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def normal(
+        self, purpose: str, *index: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Standard normal rows [B, *shape] of the address."""
+        rows = normal_rows(
+            self.seed, purpose, *index, start=self.start, stop=self.stop, shape=shape, dtype=dtype
+        )
+        return rows.to(self.device)

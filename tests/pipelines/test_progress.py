@@ -64,6 +64,20 @@ def test_fits_are_told_and_few_of_many_failures() -> None:
     assert sum("FAILED" in line for line in lines) == FAILURES_TOLD
 
 
+def test_only_what_has_cpus_is_told_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.progress.LINE_SECONDS", 0.0)
+    stages = [stage("a", cpus=2), stage("b", cpus=2), stage("c")]
+    shown, stream = progress(stages, {})
+    for each in stages:
+        shown.started(each)
+    shown.passed()
+    shown.ended(stages[0], Outcome(key="a", status="FAILED", reason="broken"))
+    shown.ended(stages[1], Outcome(key="b", status="FAILED", reason="broken"))
+    shown.passed()
+    running = [line.partition("running ")[2] for line in stream.getvalue().splitlines() if "running" in line]
+    assert running == ["a", "c"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (200, "3 min 20 s"), (4500, "1 h 15 min")],

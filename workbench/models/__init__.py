@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
-from workbench.models.base import Event, Model, Objective
+from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
 from workbench.models.diffusion import DiffusionModel
-from workbench.spec import ClassifierSpec, ModelSpec
+from workbench.spec import ClassifierSpec, DiffusionSpec, ModelSpec
 
-__all__ = ["Classifier", "DiffusionModel", "Event", "Model", "Objective", "build", "restore"]
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "DiffusionModel",
+    "Event",
+    "GenerativeModel",
+    "HasLatent",
+    "HasLikelihood",
+    "Model",
+    "Objective",
+    "Watch",
+    "build",
+    "restore",
+]
+
+
+# The family of each kind of spec.
+MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
+    ClassifierSpec: Classifier,
+    DiffusionSpec: DiffusionModel,
+}
 
 
 def build(spec: ModelSpec, event: Event) -> Model:
     """The untrained model that `spec` describes, for rows of `event`. Raises UserError for an unknown component."""
-    if isinstance(spec, ClassifierSpec):
-        return Classifier(spec, event)
-    return DiffusionModel(spec, event)
+    return MODELS[type(spec)](spec, event)
 
 
 def restore(spec: ModelSpec, event: Event, state: dict[str, Tensor]) -> Model:

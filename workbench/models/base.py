@@ -1,15 +1,25 @@
-"""The one interface of all families: a model is a module that names the objectives it is trained by."""
+"""The one interface of all families: a model is a module that names the objectives it is trained by.
+
+What a family can do beyond that is asked for by isinstance: draw rows (GenerativeModel), tell how probable images are
+(HasLikelihood), encode them (HasLatent).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from workbench.data import Dataset
+from workbench.rng import Draws
+from workbench.sampling.loop import OnStep
+from workbench.spec import SamplingSpec
+
+LikelihoodKind = Literal["exact", "bound", "estimate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +64,53 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def objectives(self) -> tuple[Objective, ...]:
         """The losses that the training loop minimises in turn."""
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """What is to be known of a sampling beside its rows: `evaluations` counts the rows that went through the network;
+    `on_step` sees each evaluation of a family that draws step by step."""
+
+    evaluations: int = 0
+    on_step: OnStep | None = None
+
+
+class GenerativeModel(Model):
+    """A family that draws rows. `classes` is the number of labels that it is conditioned on, 0 for none."""
+
+    classes: int
+
+    @abstractmethod
+    def sample(
+        self, draws: Draws, cond: Tensor | None, sampling: SamplingSpec, watch: Watch | None = None
+    ) -> Tensor:
+        """Rows [B, *S], images of [-1, 1], for labels `cond` [B]; all randomness comes from `draws`."""
+
+    def evaluations(self, sampling: SamplingSpec) -> int:
+        """The network evaluations that a row of `sampling` will take, a guided one counted once."""
+        return 1
+
+
+@runtime_checkable
+class HasLikelihood(Protocol):
+    """A family that tells how probable images are, and whether that is exact, a lower bound or an unbiased estimate."""
+
+    likelihood_kind: LikelihoodKind
+
+    def log_prob(self, images: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
+        """The log-probability in nats of each image [B, *S] among all images of the data's levels: [B].
+
+        `images` are floats in [-1, 1] that stand for levels. A density p over dequantised images counts as the
+        probability of the cell of width 2 / (levels - 1) a value.
+        """
+
+
+@runtime_checkable
+class HasLatent(Protocol):
+    """A family with an encoder: images [B, *S] -> latents [B, *Z] -> images."""
+
+    def encode(self, images: Tensor, cond: Tensor | None) -> Tensor:
+        """The latents [B, *Z] of images [B, *S], without noise."""
+
+    def decode(self, latents: Tensor, cond: Tensor | None) -> Tensor:
+        """The images [B, *S] of latents [B, *Z], without noise."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workbench.diffusion.denoiser import Clipped, Denoiser, Guided, Preconditioned
+from workbench.diffusion.denoiser import Clipped, Counting, Denoiser, Guided, Preconditioned
 from workbench.diffusion.objectives import denoising_loss
 from workbench.diffusion.schedule import schedule_from
-from workbench.models.base import Event, Model, Objective
+from workbench.models.base import Event, GenerativeModel, Objective, Watch
 from workbench.nn import backbone
-from workbench.spec import DiffusionSpec
+from workbench.rng import Draws
+from workbench.sampling import BrownianPath, sample, sampler_from, time_grid
+from workbench.spec import DiffusionSpec, SamplingSpec
 
 
-class DiffusionModel(Model):
+class DiffusionModel(GenerativeModel):
     """A preconditioned denoiser and the loss that trains it.
 
     With a discrete schedule of T timesteps, noise prediction and uniform weighting of the noise error this is the DDPM
@@ -34,12 +36,30 @@ class DiffusionModel(Model):
             learned_variance=learned,
         )
 
-    def denoiser(self, *, guidance: float = 1.0, clip: bool = False) -> Denoiser:
-        """The trained denoiser, guided by labels when `guidance` is not 1, its mean clipped to [-1, 1] on request."""
-        denoiser: Denoiser = self.preconditioned
-        if guidance != 1.0:
-            denoiser = Guided(denoiser, guidance, null_label=self.classes)
-        return Clipped(denoiser) if clip else denoiser
+    def sample(
+        self, draws: Draws, cond: Tensor | None, sampling: SamplingSpec, watch: Watch | None = None
+    ) -> Tensor:
+        """Rows [B, *S] from noise at t = 1 along the time grid of `sampling`, on the Brownian path of `draws`.
+
+        Raises UserError for a sampler, grid or variance that this model cannot be sampled with.
+        """
+        watch, shape = watch or Watch(), self.event.shape
+        counting = Counting(self.preconditioned)
+        denoiser = wrapped(counting, sampling, null_label=self.classes)
+        sampler = sampler_from(sampling)
+        grid = time_grid(sampling.time_grid, denoiser.schedule, sampler.steps_for(sampling.nfe))
+        _, sigma = denoiser.schedule(grid[:1])
+        x_1 = float(sigma) * draws.normal("initial", shape=shape)
+        if len(shape) == 3:
+            x_1 = x_1.contiguous(memory_format=torch.channels_last)
+        path = BrownianPath(draws.seed, start=draws.start, stop=draws.stop, shape=shape, device=draws.device)
+        rows = sample(denoiser, sampler, x_1, grid, cond=cond, noise=path, on_step=watch.on_step)
+        watch.evaluations += counting.rows
+        return rows
+
+    def evaluations(self, sampling: SamplingSpec) -> int:
+        sampler = sampler_from(sampling)
+        return sampler.nfe(sampler.steps_for(sampling.nfe))
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """The denoising loss of each row: [B]."""
@@ -53,3 +73,10 @@ class DiffusionModel(Model):
         return (
             Objective(name="denoising", loss=self.loss, parameters=self.parameters, unit="squared error"),
         )
+
+
+def wrapped(denoiser: Denoiser, sampling: SamplingSpec, *, null_label: int) -> Denoiser:
+    """The denoiser as `sampling` asks for it: guided by labels, its mean clipped to [-1, 1]."""
+    if sampling.guidance != 1.0:
+        denoiser = Guided(denoiser, sampling.guidance, null_label=null_label)
+    return Clipped(denoiser) if sampling.clip else denoiser

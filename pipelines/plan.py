@@ -24,6 +24,8 @@ from workbench.spec import (
 )
 
 GIB = 1 << 30
+FIT_BYTES = 3 * GIB // 2
+FEW_FITS, LONG_FIT = 4, 1e6  # fits; evaluations, as of `Stage.work`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +90,13 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.key not in self.done)
 
 
-def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int], *, fit_cpus: int = 1) -> Plan:
-    """All stages of a study, none cached yet, each training with `fit_cpus` CPUs. Raises as `presets.expand` does."""
+def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) -> Plan:
+    """All stages of a study, none cached yet, each on one CPU. Raises as `presets.expand` does."""
     trials = expand(study, data, scale, seeds)
     columns = {path: names.column_of(path) for trial in trials for path, _ in trial.arm}
     stages: dict[str, Stage] = {}
     for trial in trials:
-        for stage in _needed(trial.spec, trial.arm, scale, fit_cpus):
+        for stage in _needed(trial.spec, trial.arm, scale):
             stages.setdefault(stage.key, stage)
     for trial in trials:
         stage = _trial_stage(study, trial, data, scale, columns)
@@ -128,6 +130,19 @@ def apply_cache(
     return Plan(stages=tuple(stages), done={s.key: known[s.key] for s in stages if s.key in known})
 
 
+def with_fit_cpus(plan: Plan, cpus: int = 0) -> Plan:
+    """The plan with `cpus` CPUs for each fit. 0: one for each where many are to do, two where there are few long ones.
+
+    Two fits side by side see a quarter more images a second than one on both CPUs, whose threads wait for each other;
+    but of few fits each is wanted soon, and the last one should not leave a CPU idle.
+    """
+    to_do = [stage for stage in plan.to_do if stage.kind == "fit"]
+    few_and_long = len(to_do) <= FEW_FITS and any(stage.work > LONG_FIT for stage in to_do)
+    chosen = Resources(cpus=cpus or (2 if few_and_long else 1), gpus=1.0, memory_bytes=FIT_BYTES)
+    stages = tuple(dataclasses.replace(s, resources=chosen) if s.kind == "fit" else s for s in plan.stages)
+    return dataclasses.replace(plan, stages=stages)
+
+
 def generation(spec: Any) -> str:
     """A digest of a spec without its seeds: trials that differ in their seeds alone agree in it."""
     return _digest(json.dumps(_without_seeds(canonical(spec)), sort_keys=True))
@@ -143,13 +158,13 @@ def data_label(data: DataSpec) -> str:
     return data.name if data.digest is None else f"{data.name}-{data.digest[:8]}"
 
 
-def _needed(spec: TrialSpec, arm: Arm, scale: Scale, fit_cpus: int) -> Iterator[Stage]:
+def _needed(spec: TrialSpec, arm: Arm, scale: Scale) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
         varied = tuple((path, value) for path, value in arm if path.startswith("source."))
-        yield _fit_stage(spec.source, varied, scale, fit_cpus)
+        yield _fit_stage(spec.source, varied, scale)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.measures.classifier, (), scale, fit_cpus)
+        yield _fit_stage(spec.measures.classifier, (), scale)
         yield _reference_stage(reference_of(spec), scale)
 
 
@@ -159,7 +174,7 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
     return ReferenceSpec(data=spec.source.data, measures=spec.measures, rows=spec.sampling.rows)
 
 
-def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale, fit_cpus: int) -> Stage:
+def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
     if isinstance(spec.model, ClassifierSpec):
         kind, backbone = "classifier", spec.model.name
     else:
@@ -173,7 +188,7 @@ def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale, fit_cpus: int) -> Stage
         spec=spec,
         experiment=names.FITS,
         params=(("data", data), ("scale", scale), *flat_params(spec)),
-        resources=Resources(cpus=fit_cpus, gpus=1.0, memory_bytes=3 * GIB // 2),
+        resources=Resources(gpus=1.0, memory_bytes=FIT_BYTES),
         work=3.0 * spec.budget.images_seen,
     )
 
@@ -216,7 +231,7 @@ def _trial_stage(
         name=f"{arm_text(trial.arm)}, seed {trial.seed}, {label} {scale}",
         spec=spec,
         experiment=study.name,
-        needs=tuple(stage.key for stage in _needed(spec, trial.arm, scale, 1)),
+        needs=tuple(stage.key for stage in _needed(spec, trial.arm, scale)),
         params=tuple(params.items()),
         tags=(
             (names.TAG_SAMPLES, samples_key(spec)),

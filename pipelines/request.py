@@ -39,7 +39,7 @@ class Arguments:
     tracking_uri: str = ""
     """The MLflow server. Not given: MLFLOW_TRACKING_URI, else the local one."""
     fit_cpus: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
-    """CPUs for each training. 0: 1, or 2 for images larger than digits at standard and full."""
+    """CPUs for each training. 0: 1 where many are to do, 2 where there are few long ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,6 @@ def checked(arguments: Arguments) -> Request:
             "address: the inline executor runs in this process and joins no cluster; leave out one of them"
         )
     data, location = data_spec(arguments.data)
-    large = data.name != "digits" and scale in ("standard", "full")
     return Request(
         study=study,
         data=data,
@@ -84,7 +83,7 @@ def checked(arguments: Arguments) -> Request:
         executor=arguments.executor,
         address=arguments.address or None,
         tracking_uri=arguments.tracking_uri,
-        fit_cpus=arguments.fit_cpus or (2 if large else 1),
+        fit_cpus=arguments.fit_cpus,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import studies
 from pipelines import command, describe, errors, lifetime, names, preflight, results, stack, verdict
 from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
-from pipelines.plan import Plan, apply_cache, data_label, plan
+from pipelines.plan import Plan, apply_cache, data_label, plan, with_fit_cpus
 from pipelines.progress import Progress, duration
 from pipelines.request import Arguments, Request, checked
 from pipelines.tracking import Tracking, done_from, require_server
@@ -45,7 +45,7 @@ def log_folder() -> Path:
 
 def run_study(request: Request) -> int:
     """Execute a study; returns 1 when trials failed, else 0."""
-    planned = plan(request.study, request.data, request.scale, request.seeds, fit_cpus=request.fit_cpus)
+    planned = plan(request.study, request.data, request.scale, request.seeds)
     with _server(request.tracking_uri) as uri:
         tracking = Tracking(uri)
         experiments = {
@@ -56,6 +56,7 @@ def run_study(request: Request) -> int:
         lifetime.end_abandoned(tracking, runs)
         finished = [run for run in runs if run.info.status == "FINISHED" and names.TAG_KEY in run.data.tags]
         planned = apply_cache(planned, ((run.data.tags, done_from(run)) for run in finished), experiments)
+        planned = with_fit_cpus(planned, request.fit_cpus)
         estimates = preflight.check(planned.to_do, request.data, request.location)
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         print(

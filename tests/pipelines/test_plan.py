@@ -9,8 +9,18 @@ import pytest
 
 import studies
 from pipelines import names
-from pipelines.plan import Done, Plan, Stage, apply_cache, data_label, generation, plan, samples_key
-from workbench.spec import DataSpec, FitSpec, Study, TrialSpec, with_fields
+from pipelines.plan import (
+    Done,
+    Plan,
+    Stage,
+    apply_cache,
+    data_label,
+    generation,
+    plan,
+    samples_key,
+    with_fit_cpus,
+)
+from workbench.spec import DataSpec, FitSpec, Scale, Study, TrialSpec, with_fields
 
 SWEEP = studies.study("step_sweep")
 EXPERIMENTS = {names.FITS: "1", SWEEP.name: "2"}
@@ -53,6 +63,19 @@ def test_what_is_finished_is_not_to_do_and_the_rest_is() -> None:
     assert apply_cache(fresh, history, EXPERIMENTS).to_do == ()
     missing = history.pop(7)[0][names.TAG_KEY]
     assert [stage.key for stage in apply_cache(fresh, history, EXPERIMENTS).to_do] == [missing]
+
+
+def test_few_long_fits_take_two_cpus_each_and_many_take_one() -> None:
+    def cpus(name: str, scale: Scale, asked: int = 0) -> set[int]:
+        whole = plan(studies.study(name), DataSpec(name="fashion_mnist"), scale, (0, 1, 2))
+        stages = with_fit_cpus(whole, asked).stages
+        assert {stage.resources.cpus for stage in stages if stage.kind != "fit"} == {1}
+        return {stage.resources.cpus for stage in stages if stage.kind == "fit"}
+
+    assert cpus("step_sweep", "standard") == {2}
+    assert cpus("step_sweep", "smoke") == {1}
+    assert cpus("diffusion_steps", "standard") == {1}
+    assert cpus("diffusion_steps", "standard", asked=4) == {4}
 
 
 def test_of_several_results_the_newest_counts() -> None:

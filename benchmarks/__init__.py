@@ -1,0 +1,21 @@
+"""Side-by-side measurements. They are no tests: they say how fast, not whether it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipelines import command, stack
+
+_Arguments = TypeVar("_Arguments")
+
+
+def run(kind: type[_Arguments], measure: Callable[[_Arguments], None], *, name: str) -> int:
+    """Parse the command line of a benchmark and measure; mistakes are told in one line. Returns the exit status."""
+    program = f"python -m benchmarks.{name}"
+
+    def guarded() -> int:
+        measure(command.parse(kind, None, program=program))
+        return 0
+
+    return command.guarded(guarded, program=program, log_folder=lambda: stack.state_directory() / "logs")

@@ -90,7 +90,7 @@ def documents(plan: Plan, estimates: Mapping[str, float], where: str) -> dict[st
         "command": [os.path.basename(sys.executable), *sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "where": where,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -175,7 +175,8 @@ def _version(name: str) -> str:
         return ""
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the CPU, empty where it cannot be told."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(

@@ -76,16 +76,19 @@ def draw(
         cond = labels[start:stop].to(execution.device) if labels is not None else None
         return model.sample(draws, cond, sampling, watch).float().cpu()  # waits for a GPU: the clock is right
 
-    watch, rows = Watch(on_step=trace.on_step), []
+    watch, images = Watch(on_step=trace.on_step), []
+    first = torch.empty(0)
     with torch.no_grad(), execution.autocast():
         if not warm:
             batch(0, replace(spec, nfe=min(spec.nfe, 2)), Watch())
         began = time.perf_counter()
         for start in range(0, spec.rows, size):
-            rows.append(batch(start, spec, watch))
-            watch.on_step = None  # the trace follows rows of the first batch
+            x_0 = batch(start, spec, watch)
+            images.append(to_bytes(x_0, dataset.levels))  # at once, so that memory holds one batch of floats
+            if start == 0:
+                first = x_0[:TRACED_ROWS]
+                watch.on_step = None  # the trace follows these
         seconds = time.perf_counter() - began
-    x_0 = torch.cat(rows)
     cost = {
         "sample_seconds": seconds,
         "images_per_second": spec.rows / seconds,
@@ -93,10 +96,10 @@ def draw(
         "batch_rows": float(size),
     }
     return Drawn(
-        images=to_bytes(x_0, dataset.levels),
+        images=torch.cat(images),
         labels=labels,
         cost=cost,
-        trace=_frames(trace, x_0, model, dataset, spec.seed) if isinstance(model, DiffusionModel) else None,
+        trace=_frames(trace, first, model, dataset, spec.seed) if isinstance(model, DiffusionModel) else None,
     )
 
 
@@ -106,13 +109,12 @@ def _spread(evaluations: int) -> frozenset[int]:
 
 
 def _frames(
-    trace: Trace, x_0: Tensor, model: DiffusionModel, dataset: Dataset, seed: int
+    trace: Trace, traced: Tensor, model: DiffusionModel, dataset: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
     """What `trajectory.npz` holds: `time` [F] from 1 to 0; `x_t`, `denoised` and `forward`, uint8 [F, rows, C, H, W].
 
     `forward` is a real row of the same label being noised, with the noise that the row was drawn from.
     """
-    traced = x_0[:TRACED_ROWS]
     times = [node.time for node in trace.nodes] + [0.0]
     real = to_float(_real_rows(dataset, len(traced)), dataset.levels)
     noise = rng.normal_rows(seed, "initial", start=0, stop=len(traced), shape=tuple(traced.shape[1:]))

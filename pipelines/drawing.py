@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -143,7 +142,7 @@ def _real_rows(dataset: Dataset, rows: int) -> Tensor:
     return dataset.test.images[chosen]
 
 
-def save_grid(images: Tensor, path: Path) -> None:
+def grid(images: Tensor) -> Image.Image:
     """Display bytes [N, C, H, W] as a picture of rows of images, each pixel enlarged to a square."""
     shown = images[: GRID_COLUMNS * GRID_ROWS]
     _, channels, height, width = shown.shape
@@ -156,4 +155,4 @@ def save_grid(images: Tensor, path: Path) -> None:
         canvas[top : top + height, left : left + width] = image
     picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas[..., :3])
     factor = max(1, GRID_SIDE // height)
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

@@ -11,16 +11,16 @@ from pipelines import names
 from pipelines.plan import Stage
 from pipelines.work import Outcome
 
-LINE_SECONDS = 5.0
+LINE_SECONDS, LINES = 5.0, 100  # a line at most every so many seconds, and about so many lines in all
 FAILURES_TOLD = 5  # the others are rows in MLflow and lines in the log
-BLEND = 0.2  # weight of the latest stage in the ratio of measured to estimated seconds
+PRIOR_SECONDS = 5.0  # measured like estimated: what stands in for a measurement while there is little of it
 
 
 class Progress:
     """Prints a line when a fit ends, when a stage fails, and otherwise every few seconds.
 
-    The time left is the estimated work that is left over the CPUs, corrected for each kind of stage by the ratio of
-    measured to estimated seconds so far.
+    The time left is the estimated work that is left over the CPUs, corrected for stages that do the same thing by the
+    ratio of all their measured to all their estimated seconds so far.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Progress:
         self._left = {stage.key: stage for stage in to_do}
         self._total = len(to_do)
         self._estimates = estimates
-        self._ratio: dict[str, float] = {}
+        self._spent: dict[str, tuple[float, float]] = {}  # by body: seconds measured, seconds estimated
         self._primary = f"{names.QUALITY}{names.stored(primary)}"
         self._label = primary
         self._concurrency = concurrency
@@ -57,17 +57,17 @@ class Progress:
                 self._say(f"FAILED {stage.name}: {outcome.reason}")
             return
         estimate = self._estimates.get(stage.key, 0.0)
-        if estimate > 0 and outcome.seconds > 0:
-            measured = outcome.seconds / estimate
-            before = self._ratio.get(stage.kind, measured)
-            self._ratio[stage.kind] = before + BLEND * (measured - before)
+        if estimate > 0:
+            measured, expected = self._spent.get(stage.body, (PRIOR_SECONDS, PRIOR_SECONDS))
+            self._spent[stage.body] = measured + outcome.seconds, expected + estimate
         value = outcome.done.metrics.get(self._primary)
         self._latest = stage.name if value is None else f"{stage.name}: {self._label} {value:.4g}"
         if stage.kind == "fit":
             self._say(f"trained {stage.name} in {duration(outcome.seconds)}")
 
     def passed(self) -> None:
-        if time.monotonic() - self._printed >= LINE_SECONDS:
+        now = time.monotonic()
+        if now - self._printed >= max(LINE_SECONDS, (now - self._began) / LINES):
             self._say(self._latest or f"running {'; '.join(stage.name for stage in self._at_work())}")
 
     def _at_work(self) -> list[Stage]:
@@ -87,7 +87,8 @@ class Progress:
         work, longest = 0.0, 0.0
         now = time.monotonic()
         for key, stage in self._left.items():
-            expected = self._estimates.get(key, 0.0) * self._ratio.get(stage.kind, 1.0)
+            measured, estimated = self._spent.get(stage.body, (1.0, 1.0))
+            expected = self._estimates.get(key, 0.0) * measured / estimated
             if key in self._running and len(self._running) <= self._concurrency:
                 expected = max(expected - (now - self._running[key]), 0.0)
             cpus = min(stage.resources.cpus, self._concurrency)

@@ -70,7 +70,6 @@ def trial(work: Work) -> Product:
     shown = to_display(images, data.levels)
     given = labels if labels is not None else torch.full((len(images),), -1)
     np.savez_compressed(work.folder / SAMPLES, images=shown.numpy(), labels=given.numpy())
-    drawing.save_grid(shown, work.folder / "grid.png")
     (work.folder / "spec.json").write_text(describe.spec_json(spec))
     needed = reference_of(spec)
     real, train = shared.reference_rows(work, needed)
@@ -80,7 +79,11 @@ def trial(work: Work) -> Product:
     measured = {names.QUALITY + names.stored(name): value for name, value in values.items()}
     floors = starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
     of_fit = starting_with(names.QUALITY, source.metrics)
-    return Product(metrics=of_fit | cost | floors | measured, tags={names.TAG_FIT_RUN: source.run_id})
+    return Product(
+        metrics=of_fit | cost | floors | measured,
+        tags={names.TAG_FIT_RUN: source.run_id},
+        images={"samples": drawing.grid(shown)},
+    )
 
 
 def drawn(

@@ -18,6 +18,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from PIL.Image import Image
 
 from pipelines import names, scratch
 from pipelines.client import client
@@ -194,6 +195,10 @@ class Tracking:
                     f"artifact {name} of run {run_id} reads back differently from what was uploaded"
                 )
         return digests
+
+    def image(self, run_id: str, name: str, image: Image) -> None:
+        """Have MLflow show a picture among the charts of a run, and of several runs side by side."""
+        self.client.log_image(run_id, image, key=name, step=0)
 
     def fetch(self, run_id: str, name: str, digest: str) -> Path:
         """A local copy of an artifact, from the scratch directory if it is there. Raises Damaged."""

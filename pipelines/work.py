@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from PIL.Image import Image
+
 from pipelines import errors, names
 from pipelines.plan import Done, Stage
 from pipelines.tracking import Damaged, Tracking
@@ -45,7 +47,8 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """What the body of a stage returns; files to be kept are those that it left in its folder.
+    """What the body of a stage returns; files to be kept are those that it left in its folder. `images` are pictures
+    that MLflow shows beside those of other runs, by name.
 
     `existing` is the same result found finished by another execution meanwhile: this run is then not needed.
     """
@@ -53,6 +56,7 @@ class Product:
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: tuple[tuple[str, int, float], ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
     existing: Done | None = None
 
 
@@ -99,6 +103,8 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
                     seconds=time.monotonic() - started,
                 )
             digests = tracking.upload(run_id, Path(folder))
+            for name, image in product.images.items():
+                tracking.image(run_id, name, image)
         metrics = {**product.metrics, "cost/stage_seconds": time.monotonic() - started}
         tags = {**product.tags, **({names.TAG_ARTIFACTS: json.dumps(digests)} if digests else {})}
         tracking.log(run_id, metrics=metrics, params=dict(stage.params), tags=tags, curves=product.curves)

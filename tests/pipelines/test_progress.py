@@ -13,7 +13,7 @@ from pipelines.work import Outcome
 
 def stage(key: str, *, kind: str = "trial", cpus: int = 1) -> Stage:
     resources = Resources(cpus=cpus)
-    return Stage(kind=kind, body="", key=key, name=key, spec=None, experiment="", resources=resources)
+    return Stage(kind=kind, body=kind, key=key, name=key, spec=None, experiment="", resources=resources)
 
 
 def ended(key: str, seconds: float) -> Outcome:
@@ -46,11 +46,19 @@ def test_a_stage_that_takes_all_cpus_is_counted_with_all() -> None:
     assert shown.seconds_left() == pytest.approx(20)
 
 
-def test_the_estimate_follows_what_is_measured_for_each_kind() -> None:
-    stages = [stage(str(number)) for number in range(11)] + [stage("fit", kind="fit")]
-    shown, _ = progress(stages, {s.key: 1.0 for s in stages}, concurrency=1)
-    shown.ended(stages[0], ended("0", 3.0))
-    assert shown.seconds_left() == pytest.approx(10 * 3 + 1)
+def test_the_estimate_follows_what_is_measured_of_stages_that_do_the_same() -> None:
+    stages = [stage(str(number)) for number in range(110)] + [stage("fit", kind="fit")]
+    shown, _ = progress(stages, {s.key: 100.0 for s in stages}, concurrency=1)
+    for each in stages[:100]:
+        shown.ended(each, ended(each.key, 300.0))
+    assert shown.seconds_left() == pytest.approx(10 * 300 + 100, rel=1e-3)
+
+
+def test_a_short_stage_that_took_longer_says_little_of_long_ones() -> None:
+    stages = [stage("short"), stage("long")]
+    shown, _ = progress(stages, {"short": 0.4, "long": 100.0}, concurrency=1)
+    shown.ended(stages[0], ended("short", 2.0))
+    assert 100 < shown.seconds_left() < 150
 
 
 def test_fits_are_told_and_few_of_many_failures() -> None:

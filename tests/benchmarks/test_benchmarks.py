@@ -1,0 +1,51 @@
+"""What benchmarks rest on: cases timed in turn, rates from counted operations, a table that says how it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import limit, timing
+from benchmarks.report import Report, markdown
+from benchmarks.train import default_fit, flops_per_image
+from workbench.spec import with_fields
+
+
+def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LEAST_SECONDS", 0.0)
+    calls: list[str] = []
+    found = timing.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
+    assert "".join(calls[-6:]) == "ababab"
+    assert all(one.least <= one.median <= one.most for one in found.values())
+
+
+def test_a_pass_backward_computes_both_gradients() -> None:
+    x, w = (torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    calls = limit._calls(lambda x, w: x @ w, x, w)
+    gradients = calls["forward and backward"]()
+    upstream = x @ w
+    torch.testing.assert_close(gradients, (upstream @ w.T, x.T @ upstream))
+
+
+def test_operations_of_training_grow_as_the_network_says() -> None:
+    """Without attention the products are convolutions, linear in the number of pixels, and a few dense layers."""
+    fit = with_fields(default_fit(), {"model.backbone.attention": (False, False)})
+    small, large = (flops_per_image(fit, side)[0] for side in (8, 16))
+    assert 3.5 < large / small <= 4
+
+
+def test_a_report_says_what_where_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(name="some", title="Some", how="In turn.", rows=[{"case": "a", "images/s": 1234.5}])
+    report.publish(tmp_path)
+    text = (tmp_path / "some.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "| case | images/s |\n| :-- | --: |\n| a | 1,234 |" in text
+    assert "python -m benchmarks.some" in text
+    assert json.loads((tmp_path / "some.json").read_text())["rows"] == report.rows
+
+
+def test_numbers_are_shown_to_three_digits() -> None:
+    assert markdown([{"n": 0.012345}, {"n": 12345}]).splitlines()[2:] == ["| 0.0123 |", "| 12,345 |"]

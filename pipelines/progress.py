@@ -39,18 +39,21 @@ class Progress:
         self._primary = f"{names.QUALITY}{names.stored(primary)}"
         self._label = primary
         self._concurrency = concurrency
-        self._running: dict[str, float] = {}
+        self._submitted: dict[str, Stage] = {}  # in order
+        self._since: dict[str, float] = {}  # when a stage at work was first seen to be
         self._failed = 0
         self._began = self._printed = time.monotonic()
         self._latest = ""
         self._stream = stream
 
     def started(self, stage: Stage) -> None:
-        self._running[stage.key] = time.monotonic()
+        self._submitted.setdefault(stage.key, stage)  # another attempt keeps its place
+        self._at_work()
 
     def ended(self, stage: Stage, outcome: Outcome) -> None:
         self._left.pop(stage.key, None)
-        self._running.pop(stage.key, None)
+        self._submitted.pop(stage.key, None)
+        self._at_work()
         if outcome.done is None:
             self._failed += 1
             if self._failed <= FAILURES_TOLD:
@@ -74,12 +77,12 @@ class Progress:
         """The submitted stages that have CPUs by now: the earliest that fit beside each other."""
         found: list[Stage] = []
         free = self._concurrency
-        for key in self._running:
-            stage = self._left[key]
+        for stage in self._submitted.values():
             free -= stage.resources.cpus
             if found and free < 0:
                 break
             found.append(stage)
+            self._since.setdefault(stage.key, time.monotonic())
         return found
 
     def seconds_left(self) -> float:
@@ -89,8 +92,8 @@ class Progress:
         for key, stage in self._left.items():
             measured, estimated = self._spent.get(stage.body, (1.0, 1.0))
             expected = self._estimates.get(key, 0.0) * measured / estimated
-            if key in self._running and len(self._running) <= self._concurrency:
-                expected = max(expected - (now - self._running[key]), 0.0)
+            if key in self._since:
+                expected = max(expected - (now - self._since[key]), 0.0)
             cpus = min(stage.resources.cpus, self._concurrency)
             work += expected * cpus
             longest = max(longest, expected)

@@ -61,6 +61,20 @@ def test_a_short_stage_that_took_longer_says_little_of_long_ones() -> None:
     assert 100 < shown.seconds_left() < 150
 
 
+def test_what_is_at_work_has_less_left_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("pipelines.progress.time.monotonic", lambda: now)
+    stages = [stage("a", cpus=2), stage("b", cpus=2)]
+    shown, _ = progress(stages, {"a": 100.0, "b": 100.0})
+    for each in stages:
+        shown.started(each)
+    now += 30
+    assert shown.seconds_left() == pytest.approx(170)
+    shown.ended(stages[0], Outcome(key="a", status="FAILED", reason="broken"))
+    now += 30
+    assert shown.seconds_left() == pytest.approx(70)
+
+
 def test_fits_are_told_and_few_of_many_failures() -> None:
     stages = [stage(f"bad {number}") for number in range(20)]
     shown, stream = progress([*stages, stage("net", kind="fit")], {})

@@ -86,7 +86,7 @@ _DIGITS = Size(
 _FASHION = Size(
     backbone=_unet(32, (1, 2), patch=2),
     images_seen=450_000,
-    many_images_seen=150_000,
+    many_images_seen=100_000,
     batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,

@@ -18,6 +18,7 @@ ORACLE_MEASURES = ("endpoint_error", "sliced_wasserstein")
 def verdicts(study: Study, network: pd.DataFrame) -> None:
     """A row a claim: the answer, how sure it is, and its interval beside what was claimed."""
     st.header("Verdict", anchor="verdict")
+    opinions = verdict.second_opinions(study, network)
     for claim, decision in zip(study.claims, verdict.decide(study, network), strict=True):
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="large", vertical_alignment="center")
@@ -30,6 +31,14 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
                     "in brackets its 95 % interval. How sure: the level of the widest interval still clear of the "
                     "bound.",
                 )
+                for other, opinion in opinions:
+                    if other.name == claim.name:
+                        st.caption(
+                            f"{words.BADGES[opinion.answer]}\u2002{measure(other.statistic.measure).title}: "
+                            f"{words.estimate(other, opinion)}",
+                            help="The same claim in other features. Where the two disagree, the answer depends on who "
+                            "looks.",
+                        )
             with right:
                 if decision.estimate is None:
                     st.caption(f"Claimed: {words.claimed(claim)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -13,6 +14,10 @@ from pipelines.verdict import Decision, describe
 from pipelines.vocabulary import SAMPLERS, axis_title, in_text, looks, measure
 from workbench.spec import Arm, Claim, Ratio, Study
 
+OTHER_FEATURES = (
+    "The same claims by a network that was never trained. Features see what they were made to see: where the two "
+    "disagree, the answer depends on who looks."
+)
 MARKS = {"supported": "✔ supported", "refuted": "✘ refuted", "inconclusive": "? inconclusive"}
 
 
@@ -35,6 +40,18 @@ def verdict_table(study: Study, decisions: Sequence[Decision]) -> str:
     """A row a claim: its answer, the estimate with its interval, what was claimed, how sure."""
     rows = [_verdict_row(claim, decision) for claim, decision in zip(study.claims, decisions, strict=True)]
     return table(("claim", "answer", "estimate", "95 % interval", "claimed", "how sure", "seeds"), rows)
+
+
+def second_opinion(study: Study, opinions: Sequence[tuple[Claim, Decision]]) -> str:
+    """The claims about features, decided in other features; empty where there are none."""
+    if not opinions:
+        return ""
+    named = tuple(
+        replace(claim, text=f"{claim.text} ({measure(claim.statistic.measure).title})")
+        for claim, _ in opinions
+    )
+    rows = verdict_table(replace(study, claims=named), [decision for _, decision in opinions])
+    return f"### In other features\n\n{rows}\n\n{OTHER_FEATURES}"
 
 
 def _verdict_row(claim: Claim, decision: Decision) -> tuple[str, ...]:

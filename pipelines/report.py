@@ -139,6 +139,7 @@ class Page:
             self._claims_figure(decisions),
             INTERVALS,
             answer.remarks(decisions),
+            answer.second_opinion(study, verdict.second_opinions(study, network)),
             f"## Quality against {in_text(across.x)}",
             self._figure(
                 "quality", lambda: figures.quality_chart(rows, across, primary), axis_title(primary)

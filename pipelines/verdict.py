@@ -90,6 +90,22 @@ def decide(study: Study, table: pd.DataFrame) -> list[Decision]:
     return [_decide(claim, arms, rows) for claim in study.claims]
 
 
+def second_opinions(study: Study, table: pd.DataFrame) -> list[tuple[Claim, Decision]]:
+    """The claims about a distance in one feature space, decided in each other space that the table has.
+
+    Features see what they were made to see: where two spaces disagree, an answer is one about the features as well.
+    """
+    others = [
+        replace(claim, statistic=replace(claim.statistic, measure=column))
+        for claim in study.claims
+        for column in sorted(map(str, table.columns))
+        if column.partition("[")[0] == claim.statistic.measure.partition("[")[0]
+        and column != claim.statistic.measure
+        and table[column].notna().any()
+    ]
+    return list(zip(others, decide(replace(study, claims=tuple(others)), table), strict=True))
+
+
 def interval_of_mean(values: Sequence[float]) -> Estimate:
     """The mean with Student's t interval. At least two values; equal values give an interval of no width."""
     sample = np.asarray(values, dtype=np.float64)

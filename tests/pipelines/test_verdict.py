@@ -233,3 +233,15 @@ def test_decisions_survive_json() -> None:
     decisions = verdict.decide(study(claim(RATIO), replace(claim(RATIO), name="d")), table)
     read = json.loads(json.dumps([asdict(d) for d in decisions], allow_nan=False))
     assert [d["claim"] for d in read] == ["c", "d"]
+
+
+def test_claims_about_features_are_decided_in_other_features_too() -> None:
+    table = rows({50: [2.0, 2.1, 1.9], 1000: [1.0, 1.0, 1.0]}, sample_seconds=1.0)
+    table["frechet[other]"] = 3.0 - table["frechet[cnn]"]
+    table["floor frechet[other]"] = 1.0
+    seconds = replace(claim(RATIO), name="d", statistic=replace(RATIO, measure="sample_seconds"))
+    ((other, found),) = verdict.second_opinions(study(claim(RATIO), seconds), table)
+    assert other.name == "c"
+    assert other.statistic.measure == "frechet[other]"
+    assert found.answer == "refuted"
+    assert found.estimate == pytest.approx(stats.gmean([0.5, 0.45, 0.55]))

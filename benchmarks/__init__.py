@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipelines import command, stack
+from pipelines import command, servers
 
 _Arguments = TypeVar("_Arguments")
 
@@ -18,4 +18,4 @@ def run(kind: type[_Arguments], measure: Callable[[_Arguments], None], *, name: 
         measure(command.parse(kind, None, program=program))
         return 0
 
-    return command.guarded(guarded, program=program, log_folder=lambda: stack.state_directory() / "logs")
+    return command.guarded(guarded, program=program, log_folder=lambda: servers.state_directory() / "logs")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import run
 from benchmarks.report import RESULTS, Report
-from pipelines import lifetime, stack
+from pipelines import lifetime, servers, stack
 from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
 from pipelines.plan import Plan, Stage
 from pipelines.progress import Progress
@@ -113,7 +113,7 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        os.environ.update(stack.ray_environment(stack.state_directory()))
+        os.environ.update(servers.ray_environment(servers.state_directory()))
         report = Report(
             name="overhead",
             title="What orchestration costs",

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import run
 from benchmarks.contenders import Contender, Workbench, contenders
 from benchmarks.report import RESULTS, Report, Row
-from pipelines import stack
+from pipelines import servers
 from workbench import metrics, training
 from workbench.data import Dataset, load, to_float
 from workbench.execution import Execution
@@ -105,7 +105,7 @@ def main() -> int:
         floor = judges.distances(data.train.images[: arguments.rows])
         report.rows.append(_row("real training images", "", 0.0, 0, floor, 0.0))
         plan: list[tuple[Contender, float]] = [
-            (one, arguments.seconds) for one in contenders(stack.state_directory() / "peers")
+            (one, arguments.seconds) for one in contenders(servers.state_directory() / "peers")
         ]
         plan.append((Workbench(), arguments.seconds / REACHED_IN))
         for contender, seconds in plan:

@@ -29,7 +29,7 @@ def _samples(_source: Source, uri: str, run_id: str) -> Samples:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _trajectory(_source: Source, uri: str, run_id: str) -> Trajectory:
-    return pictures.read_trajectory(_source.artifact(run_id, "trajectory.npz"))
+    return pictures.read_trajectory(_source.artifact(run_id, "samples.npz"))
 
 
 def samples(source: Source, run_id: str) -> Samples | None:

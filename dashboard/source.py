@@ -19,7 +19,7 @@ import streamlit as st
 
 from pipelines import results
 from pipelines.processes import Book
-from pipelines.stack import state_directory
+from pipelines.servers import state_directory
 from workbench.registry import UserError
 
 FRESH_SECONDS = 5

@@ -117,7 +117,7 @@ def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) 
             if run_id is None:
                 continue
             with contextlib.suppress(*PROBLEMS):
-                found = pictures.read_trajectory(fetch(run_id, "trajectory.npz"))
+                found = pictures.read_trajectory(fetch(run_id, "samples.npz"))
                 pictures.way(found, 0, side=SIDE).save(folder / "way.png", optimize=True)
                 label = f"{looks([name])[name].label}, {value:g}" if axes.series else f"{axes.x} {value:g}"
                 return [f"![From picture to noise and back]({folder.name}/way.png)", WAY.format(label)]

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from pipelines import command, stack
+from pipelines import command, servers, stack
 from pipelines.processes import Service
 
 PROGRAM = "python -m pipelines.demo"
@@ -51,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command.guarded(
         lambda: _run(command.parse(Arguments, argv, program=PROGRAM)),
         program=PROGRAM,
-        log_folder=lambda: stack.state_directory() / "logs",
+        log_folder=lambda: servers.state_directory() / "logs",
     )
 
 
 def _run(arguments: Arguments) -> int:
-    folder = stack.state_directory()
+    folder = servers.state_directory()
     print("starting the local stack: MLflow server, Ray head, dashboard", flush=True)
     services = stack.up(
         folder,

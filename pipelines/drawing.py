@@ -25,7 +25,7 @@ GRID_COLUMNS, GRID_ROWS, GRID_SIDE = 10, 6, 56
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """`images` uint8 [N, C, H, W] in the levels of the data set, `labels` int64 [N] or None, `cost`; `trace` where a
-    family draws step by step, else None."""
+    family draws step by step (see `_frames`), else None."""
 
     images: Tensor
     labels: Tensor | None
@@ -110,7 +110,7 @@ def _spread(evaluations: int) -> frozenset[int]:
 def _frames(
     trace: Trace, traced: Tensor, model: DiffusionModel, dataset: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
-    """What `trajectory.npz` holds: `time` [F] from 1 to 0; `x_t`, `denoised` and `forward`, uint8 [F, rows, C, H, W].
+    """The arrays of a trace: `time` [F] from 1 to 0; `x_t`, `denoised` and `forward`, uint8 [F, rows, C, H, W].
 
     `forward` is a real row of the same label being noised, with the noise that the row was drawn from.
     """

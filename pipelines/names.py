@@ -13,6 +13,7 @@ WORKBENCH = "workbench"  # the value of tag OWNER on each experiment that this p
 TAG_OWNER = "workbench.owner"
 TAG_KEY = "workbench.key"  # the identity of the stage: a FINISHED run with it is the stage's result
 TAG_KIND = "workbench.kind"  # fit, reference, trial, study
+TAG_SPEC = "workbench.spec"  # the spec of the stage as JSON, whose digest is its key
 TAG_SAMPLES = "workbench.samples_key"  # fit and sampling spec without the measures: equal keys, equal samples
 TAG_GENERATION = "workbench.generation"  # the spec without its seeds: rows of one arm agree in it
 TAG_SUPERSEDED = "workbench.superseded"  # the study no longer asks for this row; empty when it does again

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines import describe, names, shared
+from pipelines import names, shared
 from pipelines.work import Product, Work
 from workbench import rng
 from workbench.diffusion.denoiser import Counting
@@ -49,7 +49,6 @@ def trial(work: Work) -> Product:
         "cost/concurrency": float(work.setting.concurrency),
     }
     wanted = set(spec.measures.names)
-    (work.folder / "spec.json").write_text(describe.spec_json(spec))
     np.savez_compressed(work.folder / "rows.npz", rows=rows.numpy())
     return Product(
         metrics={

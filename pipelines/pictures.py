@@ -51,7 +51,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def read_trajectory(path: Path) -> Trajectory:
-    """Read `trajectory.npz`, from noise to data. Raises as `read_samples` does."""
+    """Read the trajectory in `samples.npz`, from noise to data. Raises as `read_samples` does."""
     with np.load(path) as stored:
         order = np.argsort(-stored["time"], kind="stable")
         return Trajectory(*(stored[name][order] for name in ("time", "x_t", "denoised", "forward")))

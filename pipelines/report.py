@@ -20,7 +20,7 @@ import vl_convert
 from mlflow.exceptions import MlflowException
 
 import studies
-from pipelines import album, answer, command, figures, results, stack, verdict
+from pipelines import album, answer, command, figures, results, servers, stack, verdict
 from pipelines.axes import Axes, axes_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(path)
         return 0
 
-    return command.guarded(run, program=PROGRAM, log_folder=lambda: stack.state_directory() / "logs")
+    return command.guarded(run, program=PROGRAM, log_folder=lambda: servers.state_directory() / "logs")
 
 
 def write(study: Study, uri: str, out: Path, *, data: str = "", scale: str = "") -> list[Path]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from pipelines import describe, drawing, names, shared
+from pipelines import drawing, names, shared
+from pipelines.drawing import Drawn
 from pipelines.plan import Done, ReferenceSpec, reference_of
 from pipelines.work import Product, Work
 from workbench import metrics
@@ -21,7 +21,7 @@ from workbench.registry import UserError
 from workbench.spec import FitSpec, MeasureSpec, TrialSpec
 
 MEASURE_SEED = 0  # the random choices inside measures are the same for all trials
-SAMPLES, TRAJECTORY = "samples.npz", "trajectory.npz"
+SAMPLES = "samples.npz"  # images and labels, and the trace of a family that draws step by step
 
 
 def reference(work: Work) -> Product:
@@ -42,7 +42,6 @@ def reference(work: Work) -> Product:
     if real.probabilities is not None:
         arrays["probabilities"] = real.probabilities.numpy()
     np.savez(work.folder / shared.REFERENCE, **arrays)  # type: ignore[arg-type]
-    (work.folder / "spec.json").write_text(describe.spec_json(spec))
     return Product(metrics={names.FLOOR + names.stored(name): value for name, value in floors.items()})
 
 
@@ -63,33 +62,31 @@ def trial(work: Work) -> Product:
     assert isinstance(spec.source, FitSpec) and isinstance(spec.measures, MeasureSpec)
     data = shared.dataset(spec.source.data, work.setting.data_location)
     source = work.inputs[key(spec.source)]
-    if work.stage.samples is not None:
-        images, labels, cost = stored(work, data)
-    else:
-        images, labels, cost = drawn(work, spec, source, data, execution)
-    shown = to_display(images, data.levels)
-    given = labels if labels is not None else torch.full((len(images),), -1)
-    np.savez_compressed(work.folder / SAMPLES, images=shown.numpy(), labels=given.numpy())
-    (work.folder / "spec.json").write_text(describe.spec_json(spec))
+    there = work.stage.samples is not None
+    rows = stored(work, data) if there else drawn(work, spec, source, data, execution)
+    shown, labels = to_display(rows.images, data.levels), rows.labels
+    given = labels if labels is not None else torch.full((len(shown),), -1)
+    arrays = {"images": shown.numpy(), "labels": given.numpy(), **(rows.trace or {})}
+    np.savez_compressed(work.folder / SAMPLES, **arrays)  # type: ignore[arg-type]
     needed = reference_of(spec)
     real, train = shared.reference_rows(work, needed)
-    generated = shared.described(images, labels, data, spec.measures, shared.classifier(work, spec.measures))
+    generated = shared.described(
+        rows.images, labels, data, spec.measures, shared.classifier(work, spec.measures)
+    )
     wanted = [name for name in spec.measures.names if labels is not None or name != "recognised"]
     values = metrics.measure(wanted, spec.measures.extractors, generated, real, train, MEASURE_SEED)
     measured = {names.QUALITY + names.stored(name): value for name, value in values.items()}
     floors = starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
     of_fit = starting_with(names.QUALITY, source.metrics)
     return Product(
-        metrics=of_fit | cost | floors | measured,
+        metrics=of_fit | rows.cost | floors | measured,
         tags={names.TAG_FIT_RUN: source.run_id},
         images={"samples": drawing.grid(shown)},
     )
 
 
-def drawn(
-    work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: Execution
-) -> tuple[Tensor, Tensor | None, dict[str, float]]:
-    """Images, labels and cost of rows drawn now; leaves their trajectory in the stage's folder."""
+def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: Execution) -> Drawn:
+    """Rows drawn now; their cost has the names under which it is stored."""
     assert isinstance(spec.source, FitSpec)
     network = shared.model(work, spec.source)
     if not isinstance(network, GenerativeModel):
@@ -97,8 +94,6 @@ def drawn(
     execution.place(network)
     shared.reset_peak_memory()
     rows = drawing.draw(network, data, spec.sampling, execution, warm=shared.is_warm(network))
-    if rows.trace is not None:
-        np.savez_compressed(work.folder / TRAJECTORY, **rows.trace)  # type: ignore[arg-type]
     cost = {
         **rows.cost,
         "flops_per_evaluation": shared.flops_per_evaluation(network, execution),
@@ -109,21 +104,23 @@ def drawn(
     inherited = {
         names.COST + name: source.metrics[names.COST + name] for name in ("parameters", "fit_seconds")
     }
-    return rows.images, rows.labels, inherited | {names.COST + name: value for name, value in cost.items()}
+    named = inherited | {names.COST + name: value for name, value in cost.items()}
+    return replace(rows, cost=named)
 
 
-def stored(work: Work, data: Dataset) -> tuple[Tensor, Tensor | None, dict[str, float]]:
-    """Images, labels and cost of rows that an earlier trial drew, and its trajectory."""
+def stored(work: Work, data: Dataset) -> Drawn:
+    """Rows that an earlier trial drew, with what they cost then."""
     samples = work.stage.samples
     assert samples is not None
     with np.load(work.tracking.fetch(samples.run_id, SAMPLES, samples.artifacts[SAMPLES])) as arrays:
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
-    if TRAJECTORY in samples.artifacts:
-        path: Path = work.tracking.fetch(samples.run_id, TRAJECTORY, samples.artifacts[TRAJECTORY])
-        (work.folder / TRAJECTORY).write_bytes(path.read_bytes())
-    conditional = bool((labels >= 0).all())
-    cost = starting_with(names.COST, samples.metrics)
-    return from_display(images, data.levels), labels if conditional else None, cost
+        trace = {name: arrays[name] for name in arrays.files if name not in ("images", "labels")}
+    return Drawn(
+        images=from_display(images, data.levels),
+        labels=labels if bool((labels >= 0).all()) else None,
+        cost=starting_with(names.COST, samples.metrics),
+        trace=trace or None,
+    )
 
 
 def starting_with(prefix: str, metrics_of: Mapping[str, float]) -> dict[str, float]:

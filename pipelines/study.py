@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import studies
-from pipelines import command, describe, errors, lifetime, names, preflight, results, stack, verdict
+from pipelines import command, describe, errors, lifetime, names, preflight, results, servers, stack, verdict
 from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
 from pipelines.plan import Plan, apply_cache, data_label, plan, with_fit_cpus
 from pipelines.progress import Progress, duration
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def log_folder() -> Path:
     """Where log files go: beside the local MLflow store."""
-    return stack.state_directory() / "logs"
+    return servers.state_directory() / "logs"
 
 
 def run_study(request: Request) -> int:

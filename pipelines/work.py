@@ -18,6 +18,7 @@ from PIL.Image import Image
 from pipelines import errors, names
 from pipelines.plan import Done, Stage
 from pipelines.tracking import Damaged, Tracking
+from workbench.identity import to_json
 
 Status = Literal["FINISHED", "FAILED"]
 
@@ -140,6 +141,8 @@ def record_failure(stage: Stage, setting: Setting, reason: str) -> None:
 def stage_tags(stage: Stage, execution: str) -> dict[str, str]:
     """The tags that a run of the stage bears from its start."""
     own = {names.TAG_KEY: stage.key, names.TAG_KIND: stage.kind, names.TAG_EXECUTION: execution}
+    if stage.spec is not None:
+        own[names.TAG_SPEC] = to_json(stage.spec)
     return own | dict(stage.tags)
 
 

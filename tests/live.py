@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from pipelines import stack
+from pipelines import servers, stack
 from pipelines.client import client
 from pipelines.processes import Book, Service
 
@@ -59,7 +59,7 @@ def bare_environment(folder: Path) -> dict[str, str]:
     """This environment without any stack or cluster, this Python first on the path, its state in `folder`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"PATH": path, stack.STATE_VARIABLE: str(folder), "PYTHONUNBUFFERED": "1"}
+    return kept | {"PATH": path, servers.STATE_VARIABLE: str(folder), "PYTHONUNBUFFERED": "1"}
 
 
 def run(

@@ -139,19 +139,18 @@ def _artifact(row: pd.Series, name: str) -> bytes:
     nfe = float(row["nfe_counted"])
     kept = min(1.0, 1.5 / nfe)
     stream = io.BytesIO()
-    if name == "samples.npz":
-        np.savez(stream, images=(255 * ((1 - kept) * clean + kept * noise)).astype(np.uint8), labels=labels)
-    else:
-        time = np.linspace(1.0, 0.0, 10)
-        share = time[:, None, None, None, None]
-        path = (255 * ((1 - share) * clean[:8] + share * noise[:8])).astype(np.uint8)
-        np.savez(
-            stream,
-            time=time,
-            x_t=path,
-            denoised=(255 * np.repeat(clean[None, :8], 10, 0)).astype(np.uint8),
-            forward=path,
-        )
+    time = np.linspace(1.0, 0.0, 10)
+    share = time[:, None, None, None, None]
+    path = (255 * ((1 - share) * clean[:8] + share * noise[:8])).astype(np.uint8)
+    np.savez(
+        stream,
+        images=(255 * ((1 - kept) * clean + kept * noise)).astype(np.uint8),
+        labels=labels,
+        time=time,
+        x_t=path,
+        denoised=(255 * np.repeat(clean[None, :8], 10, 0)).astype(np.uint8),
+        forward=path,
+    )
     return stream.getvalue()
 
 

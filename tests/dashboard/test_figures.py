@@ -222,10 +222,12 @@ def test_grids_have_a_column_for_each_class(tmp_path: Path) -> None:
 def test_trajectories_run_from_noise_to_data(tmp_path: Path) -> None:
     store = filled({"step_sweep": STEP}, tmp_path)
     run_id = store.tables["step_sweep"]["run_id"][0]
-    path = store.artifact(run_id, "trajectory.npz")
+    path = store.artifact(run_id, "samples.npz")
     found = pictures.read_trajectory(path)
     with np.load(path) as stored:
-        np.savez(path, **{name: stored[name][::-1] for name in stored.files})
+        steps = ("time", "x_t", "denoised", "forward")
+        turned_round = {name: stored[name][::-1] if name in steps else stored[name] for name in stored.files}
+        np.savez(path, **turned_round)
     turned = pictures.read_trajectory(path)
     assert (np.diff(found.time) <= 0).all() and (turned.time == found.time).all()
     assert (turned.x_t == found.x_t).all()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import processes, stack
+from pipelines import processes, servers, stack
 from pipelines.processes import LOOPBACK, Book, Process, Service
 from workbench.registry import UserError
 
@@ -235,7 +235,7 @@ def test_a_tracking_server_that_was_named_is_used(tmp_path: Path, monkeypatch: p
 
 
 def test_the_token_is_made_once_and_is_for_its_owner_only(tmp_path: Path) -> None:
-    first, second = stack.ray_environment(tmp_path), stack.ray_environment(tmp_path)
+    first, second = servers.ray_environment(tmp_path), servers.ray_environment(tmp_path)
     assert first == second
     token = Path(first["RAY_AUTH_TOKEN_PATH"])
     assert len(token.read_text()) == 64
@@ -248,13 +248,13 @@ def test_the_sockets_of_ray_fit_their_limit_however_deep_the_state_lies(
 ) -> None:
     deep = tmp_path / ("d" * 80)
     deep.mkdir()
-    monkeypatch.setattr(stack.tempfile, "gettempdir", lambda: str(deep))
-    temporary = stack._ray_folder(deep)
+    monkeypatch.setattr(servers.tempfile, "gettempdir", lambda: str(deep))
+    temporary = servers._ray_folder(deep)
     try:
-        assert len(f"{temporary}{stack.RAY_SOCKET}") <= stack.SOCKET_PATH_BYTES
-        assert stack._ray_folder(tmp_path) != temporary
+        assert len(f"{temporary}{servers.RAY_SOCKET}") <= servers.SOCKET_PATH_BYTES
+        assert servers._ray_folder(tmp_path) != temporary
         (temporary / "session_of_a_head_that_died").mkdir()
-        assert not any(stack._ray_folder(deep).iterdir())
+        assert not any(servers._ray_folder(deep).iterdir())
     finally:
         for folder in (deep, tmp_path):
-            stack._ray_folder(folder).rmdir()
+            servers._ray_folder(folder).rmdir()

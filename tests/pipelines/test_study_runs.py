@@ -71,7 +71,7 @@ def test_rows_of_all_arms_start_from_one_noise_with_one_label(executed: str) -> 
     table = results.trials(executed, NAME)
     starts, labels = [], []
     for run_id in table[table["panel"] == "network"]["run_id"]:
-        with np.load(results.artifact(executed, run_id, "trajectory.npz")) as trajectory:
+        with np.load(results.artifact(executed, run_id, "samples.npz")) as trajectory:
             starts.append(trajectory["x_t"][0])
             assert trajectory["time"][0] == 1.0
             assert trajectory["time"][-1] == 0.0
@@ -93,7 +93,7 @@ def test_rows_of_all_arms_start_from_one_noise_with_one_label(executed: str) -> 
 
 
 def trajectory_end(uri: str, run_id: str) -> np.ndarray:
-    with np.load(results.artifact(uri, run_id, "trajectory.npz")) as trajectory:
+    with np.load(results.artifact(uri, run_id, "samples.npz")) as trajectory:
         end: np.ndarray = trajectory["x_t"][-1]
         return end
 

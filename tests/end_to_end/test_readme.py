@@ -3,8 +3,10 @@ left to compute, and beside a stack that must not notice."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,9 +84,14 @@ def session(
     here = tmp_path_factory.mktemp("readme")
     state = here / ".workbench"
     state.mkdir()
-    for stored in ("mlflow.db", "artifacts"):
-        source = smoke_story.stack.folder / stored
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, state / stored)
+    store = smoke_story.stack.folder
+    shutil.copytree(store / "artifacts", state / "artifacts")
+    # A copy of the file alone would lack what its server has only in the write-ahead log.
+    with (
+        contextlib.closing(sqlite3.connect(store / "mlflow.db")) as source,
+        contextlib.closing(sqlite3.connect(state / "mlflow.db")) as copy,
+    ):
+        source.backup(copy)
     own_images(here / "path" / "to" / "images")
     script = "\n".join(f"echo '{BEFORE}{i}'\n{as_run(command)}" for i, command in enumerate(COMMANDS))
     shell = subprocess.run(

@@ -13,6 +13,7 @@ from pipelines.names import column_of
 from workbench.spec import Study
 
 NICE = (1, 2, 5)
+PROBED = ("bits_per_dim", "single_seconds")
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -57,11 +58,11 @@ def axes_of(study: Study) -> Axes:
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:
     """The measures that finished network rows have: the primary one, those that claims are about, all that have a
-    floor."""
+    floor, what was probed of the models."""
     done = finished(rows)
     claimed = [claim.statistic.measure for claim in study.claims]
     floored = sorted(name for name in done.columns if f"floor {name}" in done)
-    names = dict.fromkeys([study.primary, *claimed, *floored])
+    names = dict.fromkeys([study.primary, *claimed, *floored, *PROBED])
     return [name for name in names if name in done and done[name].notna().any()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,10 @@ from workbench.identity import canonical, key, to_json
 from workbench.presets import Trial, expand
 from workbench.spec import (
     Arm,
-    ClassifierSpec,
     DataSpec,
     FitSpec,
     MeasureSpec,
+    ModelSpec,
     Scale,
     Study,
     TrialSpec,
@@ -161,7 +162,7 @@ def data_label(data: DataSpec) -> str:
 def _needed(spec: TrialSpec, arm: Arm, scale: Scale) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
-        varied = tuple((path, value) for path, value in arm if path.startswith("source."))
+        varied = tuple((path, value) for path, value in arm if not path.startswith("sampling."))
         yield _fit_stage(spec.source, varied, scale)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
         yield _fit_stage(spec.measures.classifier, (), scale)
@@ -175,16 +176,12 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 
 
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
-    if isinstance(spec.model, ClassifierSpec):
-        kind, backbone = "classifier", spec.model.name
-    else:
-        kind, backbone = "diffusion", spec.model.backbone.name
     data = data_label(spec.data)
     return Stage(
         kind="fit",
         body="pipelines.fits:fit",
         key=key(spec),
-        name=" ".join([kind, backbone, arm_text(varied)]).rstrip() + f", seed {spec.seed}, {data} {scale}",
+        name=f"{model_label(spec.model)} {arm_text(varied)}".rstrip() + f", seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
         params=(("data", data), ("scale", scale), *flat_params(spec)),
@@ -222,6 +219,7 @@ def _trial_stage(
     label = data_label(data) if isinstance(spec.source, FitSpec) else spec.source.name
     fields = {f"sampling.{f.name}": getattr(spec.sampling, f.name) for f in dataclasses.fields(spec.sampling)}
     fields |= {path: value for path in columns if (value := _field(spec, path)) is not _MISSING}
+    fields |= dict(trial.arm)
     params = {"data": label, "scale": scale, "panel": trial.panel, "seed": str(trial.seed)}
     params |= {names.column_of(path): names.param_text(value) for path, value in fields.items()}
     return Stage(
@@ -241,6 +239,13 @@ def _trial_stage(
         work=float(spec.sampling.rows * spec.sampling.nfe * (2 if spec.sampling.guidance != 1 else 1))
         * network,
     )
+
+
+def model_label(spec: ModelSpec) -> str:
+    """A family in words, with its network where it can have several: `diffusion unet`, `coupling flow`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(spec).__name__.removesuffix("Spec"))
+    network = getattr(spec, "backbone", spec)
+    return " ".join(filter(None, (words.lower(), getattr(network, "name", ""))))
 
 
 def arm_text(arm: Arm) -> str:

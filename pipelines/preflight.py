@@ -8,7 +8,15 @@ from pathlib import Path
 
 from pipelines.plan import ReferenceSpec, Stage
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, MeasureSpec, ModelSpec, TrialSpec
+from workbench.spec import (
+    ClassifierSpec,
+    DataSpec,
+    DiffusionSpec,
+    FitSpec,
+    MeasureSpec,
+    ModelSpec,
+    TrialSpec,
+)
 
 # Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
 FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "trial": 0.4}
@@ -76,18 +84,19 @@ def _check_sampling(spec: TrialSpec) -> None:
     from workbench.registry import look_up
     from workbench.sampling import TIME_GRIDS, sampler_from
 
+    if isinstance(spec.source, FitSpec):
+        model = spec.source.model
+        if isinstance(model, ClassifierSpec):
+            raise UserError("model: a classifier draws no samples; a generative model does")
+        if not isinstance(model, DiffusionSpec):
+            return  # drawn in one pass, without a sampler
+        schedule_from(model.schedule)
     sampler_from(spec.sampling).steps_for(spec.sampling.nfe)
     look_up(TIME_GRIDS, spec.sampling.time_grid, "time_grid")
-    if isinstance(spec.source, FitSpec):
-        schedule = getattr(spec.source.model, "schedule", None)
-        if schedule is None:
-            raise UserError(
-                f"model: {type(spec.source.model).__name__} draws no samples; a diffusion model does"
-            )
-        schedule_from(schedule)
 
 
 def _check_measures(measures: MeasureSpec, rows: int, available: int) -> None:
+    from pipelines.probes import PROBES
     from workbench.metrics import METRICS
     from workbench.registry import look_up
 
@@ -95,6 +104,8 @@ def _check_measures(measures: MeasureSpec, rows: int, available: int) -> None:
         raise UserError(
             f"measures.rows: {measures.rows} reference rows asked for; the test split has {available}"
         )
+    for name in measures.probes:
+        look_up(PROBES, name, "probes")
     for name in measures.names:
         least = look_up(METRICS, name, "measures").least_rows
         if min(rows, measures.rows) < least:

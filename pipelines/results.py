@@ -9,6 +9,7 @@
     sample_seconds images_per_second nfe_counted parameters flops_per_evaluation
     peak_memory_bytes fit_seconds threads concurrency ...                       cost
     fit_run_id                                                                  the run that holds the weights
+    likelihood_kind                                                             what `bits_per_dim` is, where taken
 
 `status` is FINISHED, FAILED, KILLED or RUNNING; rows that did not finish have a `reason` and NaN measures. `started`
 and `ended` are UTC timestamps. `panel` is `network` or `oracle`. Imports neither Ray nor torch.
@@ -142,7 +143,8 @@ def _runs(uri: str, experiment_name: str, kind: str) -> list[Run]:
 
 def _trial_row(run: Run, study: str) -> dict[str, Any]:
     arm = {name: names.param_value(text) for name, text in run.data.params.items()}
-    return _identity(run, study) | arm | _measured(run) | {"fit_run_id": run.data.tags.get(names.TAG_FIT_RUN)}
+    told = {"fit_run_id": names.TAG_FIT_RUN, "likelihood_kind": names.TAG_LIKELIHOOD}
+    return _identity(run, study) | arm | _measured(run) | {c: run.data.tags.get(t) for c, t in told.items()}
 
 
 def _identity(run: Run, study: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipelines import drawing, names, shared
+from pipelines import drawing, names, probes, shared
 from pipelines.drawing import Drawn
 from pipelines.plan import Done, ReferenceSpec, reference_of
 from pipelines.work import Product, Work
@@ -78,9 +78,15 @@ def trial(work: Work) -> Product:
     measured = {names.QUALITY + names.stored(name): value for name, value in values.items()}
     floors = starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
     of_fit = starting_with(names.QUALITY, source.metrics)
+    probed: dict[str, float] = {}
+    probe_tags: dict[str, str] = {}
+    if spec.measures.probes:
+        network = generative(work, spec.source)
+        execution.place(network)
+        probed, probe_tags = probes.take(spec.measures.probes, network, data, spec.sampling, execution)
     return Product(
-        metrics=of_fit | rows.cost | floors | measured,
-        tags={names.TAG_FIT_RUN: source.run_id},
+        metrics=of_fit | rows.cost | floors | measured | probed,
+        tags={names.TAG_FIT_RUN: source.run_id} | probe_tags,
         images={"samples": drawing.grid(shown)},
     )
 
@@ -88,9 +94,7 @@ def trial(work: Work) -> Product:
 def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: Execution) -> Drawn:
     """Rows drawn now; their cost has the names under which it is stored."""
     assert isinstance(spec.source, FitSpec)
-    network = shared.model(work, spec.source)
-    if not isinstance(network, GenerativeModel):
-        raise UserError(f"model: {type(network).__name__} draws no samples; a generative model does")
+    network = generative(work, spec.source)
     execution.place(network)
     shared.reset_peak_memory()
     rows = drawing.draw(network, data, spec.sampling, execution, warm=shared.is_warm(network))
@@ -106,6 +110,14 @@ def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: E
     }
     named = inherited | {names.COST + name: value for name, value in cost.items()}
     return replace(rows, cost=named)
+
+
+def generative(work: Work, spec: FitSpec) -> GenerativeModel:
+    """The trained model of a fit. Raises UserError when it draws nothing."""
+    network = shared.model(work, spec)
+    if not isinstance(network, GenerativeModel):
+        raise UserError(f"model: {type(network).__name__} draws no samples; a generative model does")
+    return network
 
 
 def stored(work: Work, data: Dataset) -> Drawn:

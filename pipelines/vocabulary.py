@@ -115,6 +115,17 @@ MEASURES: dict[str, Measure] = {
     "sample_seconds": Measure(
         "Seconds to draw all samples", "s", "lower", True, "Wall-clock time of sampling."
     ),
+    "single_seconds": Measure(
+        "Seconds for one image", "s", "lower", True, "Wall-clock time of drawing one image alone."
+    ),
+    "fit_seconds": Measure("Seconds to train", "s", "lower", True, "Wall-clock time of the fit."),
+    "bits_per_dim": Measure(
+        "Bits per dimension",
+        "bits",
+        "lower",
+        False,
+        "Minus the log-likelihood of test images: exact, a bound or an estimate, by family.",
+    ),
     "gradient_variation": Measure(
         "Gradient variation",
         "ratio",
@@ -128,6 +139,24 @@ FIELDS: dict[str, str] = {
     "nfe": "Network evaluations per sample",
     "timesteps": "Diffusion steps T of the forward process",
     "sample_seconds": "Seconds to draw all samples",
+    "budget": "Training budget, as a share of the full one",
+}
+# What a word of an arm is called; samplers have theirs in the table above.
+LABELS: dict[str, str] = {
+    "vae": "VAE",
+    "ladder_vae": "Hierarchical VAE",
+    "coupling_flow": "Coupling flow",
+    "autoregressive_flow": "Autoregressive flow",
+    "gan": "GAN",
+    "ddpm_1000": "DDPM, 1000 steps",
+    "diffusion": "Diffusion, 20 evaluations",
+    "flow_matching": "Flow matching",
+    "unet": "U-Net",
+    "unet_transformer": "U-Net with transformers",
+    "dit": "DiT",
+    "uvit": "U-ViT",
+    "convnext": "Isotropic ConvNet",
+    "mixer": "MLP-Mixer",
 }
 EXTRACTORS: dict[str, str] = {"cnn": "CNN features", "random_conv": "random features"}
 
@@ -170,5 +199,5 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
             result[name] = SAMPLERS[name]
         else:
             look = next(spare, _SPARE[-1])
-            result[name] = Look(name.replace("_", " "), look.colour, look.shape)
+            result[name] = Look(LABELS.get(name, name.replace("_", " ")), look.colour, look.shape)
     return result

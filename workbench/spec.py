@@ -164,12 +164,14 @@ class MeasureSpec:
     """Which measures are taken, in which feature spaces, against how many rows of the test split.
 
     `classifier` is the fit whose penultimate layer gives the feature space `cnn` and whose labels recognise samples.
+    `probes` are taken of the model itself, not of its rows: its likelihood, the seconds that one image takes.
     """
 
     names: tuple[str, ...] = ("frechet", "kernel")
     extractors: tuple[str, ...] = ("cnn", "random_conv")
     classifier: FitSpec = FitSpec(model=ClassifierSpec())
     rows: int = 500
+    probes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +190,14 @@ class TrialSpec:
     measures: MeasureSpec | OracleMeasureSpec
 
 
-# An arm is what distinguishes a trial from the base trial of its study: dotted field names and their values.
+# An arm is what distinguishes a trial from the base trial of its study: names and values. A dotted name is a field of
+# the trial, a plain one an argument of the study's preset.
 Arm = tuple[tuple[str, Any], ...]
 
 
 def arm(**fields: Any) -> Arm:
-    """One arm. Dots are written as double underscores: `arm(sampling__nfe=10)` sets `sampling.nfe`."""
+    """One arm. Dots are written as double underscores: `arm(sampling__nfe=10)` sets `sampling.nfe`, `arm(family="vae")`
+    asks the preset for that family."""
     return tuple((name.replace("__", "."), value) for name, value in fields.items())
 
 
@@ -270,7 +274,8 @@ class Claim:
 class Study:
     """A research question as a value: question, expectation, grid of trials, primary measure, decision rule.
 
-    `preset` names the base trial for a data set and scale (see `presets`); each arm changes some of its fields.
+    `preset` names the base trial for a data set and scale (see `presets`); each arm changes some of its fields, or
+    chooses among what the preset offers.
     `smoke_arms` are the few that the scale `smoke` runs. `oracle_arms` are run on the exact denoiser `oracle` besides.
     """
 

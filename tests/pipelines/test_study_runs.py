@@ -17,7 +17,8 @@ from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
-from workbench.spec import DataSpec, Study, TrialSpec
+from workbench import presets
+from workbench.spec import DataSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"
 COMMAND = [NAME, "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
@@ -28,8 +29,13 @@ def small() -> Iterator[Study]:
     """The study with the few arms that are quick: what is tested here does not depend on their number."""
     whole = studies.study(NAME)
     few = tuple(arm for arm in whole.smoke_arms if dict(arm)["sampling.nfe"] in (4, 8))[:3]
-    short = dataclasses.replace(whole, smoke_arms=few, claims=())
+    short = dataclasses.replace(whole, smoke_arms=few, claims=(), preset="probed")
+
+    def probed(data: DataSpec, scale: Scale) -> TrialSpec:
+        return with_fields(presets.continuous(data, scale), {"measures.probes": ("single_seconds",)})
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets.PRESETS, "probed", probed)
         patch.setattr(studies, "study", lambda name: short)
         yield short
 
@@ -59,7 +65,14 @@ def test_every_trial_is_a_finished_row_with_measures_floors_and_cost(executed: s
     assert len(network) == 3
     wanted = ["frechet[cnn]", "floor frechet[cnn]", "kernel[random_conv]", "recognised", "copy_rate"]
     wanted += ["sample_seconds", "images_per_second", "nfe_counted", "parameters", "flops_per_evaluation"]
-    wanted += ["peak_memory_bytes", "fit_seconds", "threads", "concurrency", "gradient_variation"]
+    wanted += [
+        "single_seconds",
+        "peak_memory_bytes",
+        "fit_seconds",
+        "threads",
+        "concurrency",
+        "gradient_variation",
+    ]
     assert network[wanted].notna().all().all()
     assert (network["nfe_counted"] <= network["nfe"]).all()
     assert network["fit_run_id"].nunique() == 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import studies
+from workbench import presets
 from workbench.diffusion.schedule import schedule_from
 from workbench.identity import key
 from workbench.metrics import METRICS, metric_of
@@ -24,6 +25,7 @@ from workbench.spec import (
     Ratio,
     Scale,
     Study,
+    TrialSpec,
     arm,
     grid,
     with_fields,
@@ -102,6 +104,18 @@ def test_arms() -> None:
 def test_a_field_that_is_not_there_is_told() -> None:
     with pytest.raises(ValueError, match=r"sampling\.nfee.*nfe"):
         with_fields(expand(STUDIES[0], DataSpec(), "smoke", [0])[0].spec, {"sampling.nfee": 3})
+
+
+def test_plain_names_of_an_arm_are_arguments_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sized(data: DataSpec, scale: Scale, *, rows: int = 1) -> TrialSpec:
+        return with_fields(presets.continuous(data, scale), {"sampling.rows": rows})
+
+    monkeypatch.setitem(presets.PRESETS, "sized", sized)
+    study = replace(STUDIES[0], preset="sized", arms=grid(rows=(3, 5), sampling__nfe=(2,)), oracle=None)
+    found = [trial.spec.sampling for trial in expand(study, DataSpec(), "quick", [0])]
+    assert [(one.rows, one.nfe) for one in found] == [(3, 2), (5, 2)]
+    with pytest.raises(ValueError, match=r"argument 'row'.*takes rows"):
+        expand(replace(study, arms=grid(row=(3,))), DataSpec(), "quick", [0])
 
 
 @pytest.mark.parametrize("seeds", [(), (0, 0), (-1,)])

@@ -1,0 +1,64 @@
+"""Measures of a model itself, on a family whose likelihood is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines import probes
+from workbench.data import load
+from workbench.execution import Execution
+from workbench.models import Event, GenerativeModel, Objective, Watch
+from workbench.models.base import LikelihoodKind
+from workbench.registry import UserError
+from workbench.rng import Draws
+from workbench.spec import DataSpec, SamplingSpec
+
+DATA = load(DataSpec())
+CPU = Execution()
+
+
+class Blank(GenerativeModel):
+    """Draws grey images and tells no likelihood."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event, self.classes = Event.of(DATA), 0
+
+    def objectives(self) -> tuple[Objective, ...]:
+        return ()
+
+    def sample(
+        self, draws: Draws, cond: Tensor | None, sampling: SamplingSpec, watch: Watch | None = None
+    ) -> Tensor:
+        return torch.zeros(draws.stop - draws.start, *self.event.shape)
+
+
+class Uniform(Blank):
+    """All grey levels are equally probable."""
+
+    likelihood_kind: LikelihoodKind = "exact"
+
+    def log_prob(self, images: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
+        values = math.prod(images.shape[1:])
+        return torch.full((len(images),), -values * math.log(self.event.levels))
+
+
+def test_uniform_levels_take_the_logarithm_of_their_number() -> None:
+    found, tags = probes.take(["bits_per_dim"], Uniform(), DATA, SamplingSpec(), CPU)
+    assert found["quality/bits_per_dim"] == pytest.approx(math.log2(DATA.levels))
+    assert set(tags.values()) == {"exact"}
+
+
+def test_a_family_without_a_likelihood_has_none() -> None:
+    found, tags = probes.take(["bits_per_dim", "single_seconds"], Blank(), DATA, SamplingSpec(), CPU)
+    assert list(found) == ["cost/single_seconds"] and not tags
+    assert 0 < found["cost/single_seconds"] < 1
+
+
+def test_an_unknown_probe_is_told() -> None:
+    with pytest.raises(UserError, match=r"probes.*bits_per_dim"):
+        probes.take(["bits_per_dims"], Blank(), DATA, SamplingSpec(), CPU)

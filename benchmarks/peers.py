@@ -113,7 +113,7 @@ def main() -> int:
             seen = contender.train(data, seconds, execution)
             sampler, values, speed = best(contender, judges, arguments, execution)
             report.rows.append(_row(contender.name, sampler, seconds, seen, values, speed))
-        report.publish(arguments.out)
+            report.publish(arguments.out)  # each time: an interrupt leaves what was measured
 
     return run(Arguments, measure, name="peers")
 

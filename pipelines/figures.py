@@ -52,7 +52,7 @@ def quality_chart(
         "place:Q",
         title=field(axes.x),
         scale=alt.Scale(type="log", domain=marks.padded(axes.ticks), nice=False),
-        axis=alt.Axis(values=list(axes.ticks), format="d", grid=False, labelOverlap="greedy"),
+        axis=alt.Axis(values=list(axes.ticks), format="~g", grid=False, labelOverlap="greedy"),
     )
     y_scale, y_axis = marks.y_of(rows["value"], floor, geometric)
     y = alt.Y("mean:Q", title=axis_title(name), scale=y_scale, axis=y_axis)

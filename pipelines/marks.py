@@ -159,7 +159,7 @@ def mean_tips(axes: Axes, name: str) -> list[alt.Tooltip]:
     )
     return [
         *series,
-        alt.Tooltip(f"{axes.x}:Q", title=field(axes.x), format="d"),
+        alt.Tooltip(f"{axes.x}:Q", title=field(axes.x), format="~g"),
         alt.Tooltip("mean:Q", title=f"{measure(name).title}, mean over seeds", format=".4~g"),
         alt.Tooltip("low:Q", title="95 % interval from", format=".4~g"),
         alt.Tooltip("high:Q", title="to", format=".4~g"),
@@ -176,7 +176,7 @@ def row_tips(rows: pd.DataFrame, axes: Axes, name: str) -> list[alt.Tooltip]:
     )
     tips = [
         *series,
-        alt.Tooltip(f"{axes.x}:Q", title=field(axes.x), format="d"),
+        alt.Tooltip(f"{axes.x}:Q", title=field(axes.x), format="~g"),
         alt.Tooltip("seed:O", title="seed"),
         alt.Tooltip("value:Q", title=measure(name).title, format=".4~g"),
     ]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines import names
+from workbench.expansion import Trial, expand
 from workbench.identity import canonical, key, to_json
-from workbench.presets import Trial, expand
 from workbench.spec import (
     Arm,
     DataSpec,
@@ -92,7 +92,7 @@ class Plan:
 
 
 def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) -> Plan:
-    """All stages of a study, none cached yet, each on one CPU. Raises as `presets.expand` does."""
+    """All stages of a study, none cached yet, each on one CPU. Raises as `expansion.expand` does."""
     trials = expand(study, data, scale, seeds)
     columns = {path: names.column_of(path) for trial in trials for path, _ in trial.arm}
     stages: dict[str, Stage] = {}

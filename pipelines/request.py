@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 import studies
-from workbench.presets import SIZES, default_seeds
+from workbench.expansion import default_seeds
+from workbench.presets import SIZES
 from workbench.registry import UserError, unknown
 from workbench.spec import SCALES, DataSpec, Scale, Study
 

@@ -1,4 +1,4 @@
-"""The base trials that studies start from, a row for each data set and scale, and the expansion of a study.
+"""The base trials that studies start from: a row for each data set and scale.
 
 `smoke` proves that everything runs, in seconds; `quick` answers on a laptop in minutes; `standard` takes an hour on two
 cores; `full` is meant for a GPU or a cluster.
@@ -6,15 +6,11 @@ cores; `full` is meant for a GPU or a cluster.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from workbench.registry import UserError, look_up, unknown
+from workbench.registry import unknown
 from workbench.spec import (
     SCALES,
-    Arm,
     BackboneSpec,
     BudgetSpec,
     ClassifierSpec,
@@ -22,14 +18,12 @@ from workbench.spec import (
     DiffusionSpec,
     FitSpec,
     MeasureSpec,
+    ModelSpec,
     OptimiserSpec,
-    OracleMeasureSpec,
     SamplingSpec,
     Scale,
     ScheduleSpec,
-    Study,
     TrialSpec,
-    with_fields,
 )
 
 MEASURES = (
@@ -181,16 +175,28 @@ def classifier_fit(data: DataSpec, scale: Scale) -> FitSpec:
     )
 
 
-def _base(
-    data: DataSpec, scale: Scale, images_seen: int, model: DiffusionSpec, sampling: SamplingSpec
+def generative_trial(
+    data: DataSpec,
+    scale: Scale,
+    *,
+    model: ModelSpec,
+    images_seen: int,
+    sampling: SamplingSpec,
+    learning_rate: float | None = None,
+    beta_1: float = 0.9,
+    probes: tuple[str, ...] = (),
 ) -> TrialSpec:
+    """The trial of a model at a data set and scale, with the batch, schedules, rows and measures that all share."""
     s = size(data, scale)
     return TrialSpec(
         source=FitSpec(
             data=data,
-            model=replace(model, backbone=s.backbone),
+            model=model,
             optimiser=OptimiserSpec(
-                learning_rate=s.learning_rate, warmup_images=min(10_000, images_seen // 10), weight_decay=0.0
+                learning_rate=learning_rate or s.learning_rate,
+                beta_1=beta_1,
+                warmup_images=min(10_000, images_seen // 10),
+                weight_decay=0.0,
             ),
             budget=BudgetSpec(images_seen=images_seen, batch_size=s.batch_size),
             ema_halflife_images=max(s.batch_size, images_seen // 20),
@@ -201,79 +207,30 @@ def _base(
             extractors=("cnn", "random_conv"),
             classifier=classifier_fit(data, scale),
             rows=s.reference_rows,
+            probes=probes,
         ),
     )
 
 
 def continuous(data: DataSpec, scale: Scale) -> TrialSpec:
     """The continuous-time limit of DDPM's linear schedule with a preconditioned network: any sampler plays on it."""
-    return _base(
-        data, scale, size(data, scale).images_seen, DiffusionSpec(), SamplingSpec(time_grid="uniform_log_snr")
+    s = size(data, scale)
+    return generative_trial(
+        data,
+        scale,
+        model=DiffusionSpec(backbone=s.backbone),
+        images_seen=s.images_seen,
+        sampling=SamplingSpec(time_grid="uniform_log_snr"),
     )
 
 
 def ddpm(data: DataSpec, scale: Scale) -> TrialSpec:
     """The discrete-time DDPM: T timesteps, noise prediction, L_simple, ancestral sampling over all timesteps."""
-    model = DiffusionSpec(schedule=ScheduleSpec(timesteps=1000), prediction="noise")
-    sampling = SamplingSpec(sampler="ddpm", nfe=1000, time_grid="uniform_t", clip=True)
-    return _base(data, scale, size(data, scale).many_images_seen, model, sampling)
-
-
-ORACLE_ROWS: dict[Scale, int] = {"smoke": 64, "quick": 500, "standard": 1_000, "full": 10_000}
-
-# A preset takes the data set and the scale, and by name what the arms of its studies choose with plain names.
-PRESETS: dict[str, Callable[..., TrialSpec]] = {"continuous": continuous, "ddpm": ddpm}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One row of an expanded study: its arm, its seed, the panel it belongs to and the whole spec."""
-
-    arm: Arm
-    seed: int
-    panel: Literal["network", "oracle"]
-    spec: TrialSpec
-
-
-def default_seeds(scale: Scale) -> tuple[int, ...]:
-    """The training seeds of a scale: the fewest that a verdict needs, five where they can be afforded."""
-    return tuple(range({"smoke": 2, "quick": 3, "standard": 3, "full": 5}[scale]))
-
-
-def expand(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) -> tuple[Trial, ...]:
-    """All trials of a study, arms varying fastest. Raises UserError for a wrong scale or seed, ValueError for an arm
-    that names a field the specs do not have, or an argument that the preset does not take."""
-    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds) or not seeds:
-        raise UserError(
-            f"seeds: {' '.join(map(str, seeds)) or 'none'} given; distinct whole numbers from 0 are needed"
-        )
-    return tuple(_trials(study, data, scale, seeds))
-
-
-def _trials(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) -> Iterator[Trial]:
-    arms = study.smoke_arms if scale == "smoke" else study.arms
-    for seed in seeds:
-        for changes in arms:
-            fields = (*changes, ("source.seed", seed), ("sampling.seed", seed))
-            yield Trial(arm=changes, seed=seed, panel="network", spec=_spec(study, data, scale, fields))
-    if study.oracle is None:
-        return
-    exact = replace(_spec(study, data, scale, ()), source=study.oracle, measures=OracleMeasureSpec())
-    exact = with_fields(exact, {"sampling.rows": ORACLE_ROWS[scale]})
-    # No training, so no training seeds: one draw from the oracle is exact enough to be read by itself.
-    for changes in study.smoke_arms if scale == "smoke" else study.oracle_arms:
-        yield Trial(arm=changes, seed=seeds[0], panel="oracle", spec=with_fields(exact, changes))
-
-
-def _spec(study: Study, data: DataSpec, scale: Scale, changes: Arm) -> TrialSpec:
-    """The base trial of a study with the changes of an arm: plain names are arguments of the preset, dotted ones fields
-    of the trial that it returns."""
-    preset = look_up(PRESETS, study.preset, "preset")
-    known = list(inspect.signature(preset).parameters)[2:]
-    arguments = {name: value for name, value in changes if "." not in name}
-    if unknown_names := [name for name in arguments if name not in known]:
-        raise ValueError(
-            f"argument {unknown_names[0]!r}: the preset {study.preset!r} takes {', '.join(known) or 'none'}"
-        )
-    fields = {name: value for name, value in changes if "." in name}
-    return with_fields(preset(data, scale, **arguments), fields)
+    s = size(data, scale)
+    return generative_trial(
+        data,
+        scale,
+        model=DiffusionSpec(backbone=s.backbone, schedule=ScheduleSpec(timesteps=1000), prediction="noise"),
+        images_seen=s.many_images_seen,
+        sampling=SamplingSpec(sampler="ddpm", nfe=1000, time_grid="uniform_t", clip=True),
+    )

@@ -274,7 +274,7 @@ class Claim:
 class Study:
     """A research question as a value: question, expectation, grid of trials, primary measure, decision rule.
 
-    `preset` names the base trial for a data set and scale (see `presets`); each arm changes some of its fields, or
+    `preset` names the base trial for a data set and scale (see `expansion`); each arm changes some of its fields, or
     chooses among what the preset offers.
     `smoke_arms` are the few that the scale `smoke` runs. `oracle_arms` are run on the exact denoiser `oracle` besides.
     """

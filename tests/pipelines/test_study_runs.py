@@ -17,7 +17,7 @@ from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
-from workbench import presets
+from workbench import expansion, presets
 from workbench.spec import DataSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"
@@ -35,7 +35,7 @@ def small() -> Iterator[Study]:
         return with_fields(presets.continuous(data, scale), {"measures.probes": ("single_seconds",)})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets.PRESETS, "probed", probed)
+        patch.setitem(expansion.PRESETS, "probed", probed)
         patch.setattr(studies, "study", lambda name: short)
         yield short
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 import studies
-from workbench import presets
+from workbench import expansion, presets
 from workbench.diffusion.schedule import schedule_from
+from workbench.expansion import default_seeds, expand
 from workbench.identity import key
 from workbench.metrics import METRICS, metric_of
 from workbench.models import Event, build
-from workbench.presets import SIZES, classifier_fit, default_seeds, expand
+from workbench.presets import SIZES, classifier_fit
 from workbench.registry import UserError
 from workbench.sampling import sampler_from, time_grid
 from workbench.spec import (
@@ -110,7 +111,7 @@ def test_plain_names_of_an_arm_are_arguments_of_the_preset(monkeypatch: pytest.M
     def sized(data: DataSpec, scale: Scale, *, rows: int = 1) -> TrialSpec:
         return with_fields(presets.continuous(data, scale), {"sampling.rows": rows})
 
-    monkeypatch.setitem(presets.PRESETS, "sized", sized)
+    monkeypatch.setitem(expansion.PRESETS, "sized", sized)
     study = replace(STUDIES[0], preset="sized", arms=grid(rows=(3, 5), sampling__nfe=(2,)), oracle=None)
     found = [trial.spec.sampling for trial in expand(study, DataSpec(), "quick", [0])]
     assert [(one.rows, one.nfe) for one in found] == [(3, 2), (5, 2)]

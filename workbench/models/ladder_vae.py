@@ -123,9 +123,13 @@ class LadderVAE(VariationalModel):
         _, posteriors, _ = self._follow(images, cond, images.new_zeros(len(images), *self.latent_shape))
         return torch.cat([self.join(posterior.mean) for posterior in posteriors], dim=1)
 
-    def decode(self, latents: Tensor, cond: Tensor | None) -> Tensor:
+    def likelihood(self, latents: Tensor, cond: Tensor | None) -> DiscretisedLogistic:
+        """p(x | z) for latents [B, Z] and labels [B]."""
         parts = self._parts(latents)
-        return self._descend(len(latents), self.labels(cond), lambda number, *_: parts[number]).median()
+        return self._descend(len(latents), self.labels(cond), lambda number, *_: parts[number])
+
+    def decode(self, latents: Tensor, cond: Tensor | None) -> Tensor:
+        return self.likelihood(latents, cond).median()
 
     def _follow(
         self, images: Tensor, cond: Tensor | None, noise: Tensor

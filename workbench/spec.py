@@ -83,7 +83,45 @@ class ClassifierSpec:
     shift_pixels: int = 1
 
 
-ModelSpec = DiffusionSpec | ClassifierSpec
+@dataclass(frozen=True, kw_only=True)
+class VAESpec:
+    """A convolutional variational autoencoder: an encoder and a decoder of `blocks` residual blocks a level, `width`
+    channels at the first level, times `multipliers` below, each further level at half the resolution.
+
+    `latent` is a vector of `latent_width` values, or spatial: `latent_width` channels at the lowest resolution.
+    `beta` weighs the divergence of the posterior from the prior (Higgins et al., 2017), and `free_bits` is how much of
+    it a channel of the latent has for nothing (Kingma et al., 2016); at 1 and 0 the objective is the plain bound.
+    """
+
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 1
+    patch: int = 1
+    latent: Literal["vector", "spatial"] = "vector"
+    latent_width: int = 32
+    beta: float = 1.0
+    free_bits: float = 0.0
+    dropout: float = 0.0
+    conditional: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderVAESpec:
+    """A hierarchical variational autoencoder with a shared top-down path: `layers` tells for each level, the finest
+    first, how many layers of `latent_width` channels are drawn there; the other fields are those of VAESpec."""
+
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 1, 2)
+    layers: tuple[int, ...] = (1, 2, 2)
+    patch: int = 1
+    latent_width: int = 8
+    beta: float = 1.0
+    free_bits: float = 0.0
+    dropout: float = 0.0
+    conditional: bool = True
+
+
+ModelSpec = DiffusionSpec | ClassifierSpec | VAESpec | LadderVAESpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,20 @@ from torch import Tensor
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
 from workbench.models.diffusion import DiffusionModel
-from workbench.spec import ClassifierSpec, DiffusionSpec, ModelSpec
+from workbench.models.ladder_vae import LadderVAE
+from workbench.models.vae import VAE
+from workbench.spec import ClassifierSpec, DiffusionSpec, LadderVAESpec, ModelSpec, VAESpec
 
 __all__ = [
     "MODELS",
+    "VAE",
     "Classifier",
     "DiffusionModel",
     "Event",
     "GenerativeModel",
     "HasLatent",
     "HasLikelihood",
+    "LadderVAE",
     "Model",
     "Objective",
     "Watch",
@@ -32,6 +36,8 @@ __all__ = [
 MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     ClassifierSpec: Classifier,
     DiffusionSpec: DiffusionModel,
+    LadderVAESpec: LadderVAE,
+    VAESpec: VAE,
 }
 
 

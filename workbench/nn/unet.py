@@ -15,7 +15,8 @@ from workbench.spec import BackboneSpec
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)); scale and shift [B, C] come from the embedding."""
+    """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)); scale and shift [B, C] come from the embedding
+    [B, E], and are 1 and 0 where `embedding` E is 0 and forward gets None."""
 
     def __init__(
         self, rank: int, inputs: int, outputs: int, embedding: int, attention: bool, dropout: float
@@ -24,16 +25,19 @@ class ResidualBlock(nn.Module):
         self.norm_in = ChannelNorm(inputs)
         self.conv_in = convolution(rank, inputs, outputs, 3)
         self.norm_out = ChannelNorm(outputs)
-        self.modulation = nn.Linear(embedding, 2 * outputs)
+        self.modulation = nn.Linear(embedding, 2 * outputs) if embedding else None
         self.conv_out = zeroed(convolution(rank, outputs, outputs, 3))
         self.skip = nn.Identity() if inputs == outputs else convolution(rank, inputs, outputs, 1)
         self.attention = SelfAttention(outputs) if attention else nn.Identity()
         self.dropout = dropout
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         h = self.conv_in(F.silu(self.norm_in(x)))
-        scale, shift = self.modulation(embedding).chunk(2, dim=1)
-        h = torch.addcmul(over_rows(shift, h), self.norm_out(h), over_rows(1 + scale, h))
+        if self.modulation is None:
+            h = self.norm_out(h)
+        else:
+            scale, shift = self.modulation(embedding).chunk(2, dim=1)
+            h = torch.addcmul(over_rows(shift, h), self.norm_out(h), over_rows(1 + scale, h))
         h = F.dropout(F.silu(h), self.dropout, self.training)
         out: Tensor = self.attention(self.skip(x) + self.conv_out(h))
         return out
@@ -108,10 +112,7 @@ class UNet(nn.Module):
             h = double(h) if level else h
             for block in cast(nn.ModuleList, blocks):
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding)
-        out = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch)
-        for axis, side in enumerate(self.sides, start=2):
-            out = out.narrow(axis, 0, side)
-        return out
+        return crop(unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch), self.sides)
 
     @property
     def multiple(self) -> int:
@@ -124,6 +125,13 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     """Each spatial side of [B, C, *S] padded at its end with the edge value to a multiple of `multiple`."""
     missing = [-side % multiple for side in reversed(x.shape[2:])]
     return F.pad(x, [n for m in missing for n in (0, m)], mode="replicate") if any(missing) else x
+
+
+def crop(x: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """The first `sides` positions of [B, C, *S], without what `pad` added."""
+    for axis, side in enumerate(sides, start=2):
+        x = x.narrow(axis, 0, side)
+    return x
 
 
 def fold(x: Tensor, patch: int) -> Tensor:

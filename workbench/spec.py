@@ -83,7 +83,28 @@ class ClassifierSpec:
     shift_pixels: int = 1
 
 
-ModelSpec = DiffusionSpec | ClassifierSpec
+@dataclass(frozen=True, kw_only=True)
+class GANSpec:
+    """A generator and a discriminator, residual networks without norms, trained by the relativistic pairing loss with
+    both zero-centred gradient penalties (R3GAN: Huang et al., 2024).
+
+    `width` channels at the finest level of either, times `multipliers` below, `blocks` residual blocks a level; `patch`
+    is the side in pixels of the patches of the finest level. `latent` is the dimension of the generator's input and
+    `gamma` the weight of the penalties. Train it with `OptimiserSpec(beta_1=0.0)`: a momentum that outlives the
+    opponent's answer makes the two circle each other.
+    """
+
+    latent: int = 64
+    generator_width: int = 64
+    discriminator_width: int = 64
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    patch: int = 1
+    gamma: float = 1.0
+    conditional: bool = True
+
+
+ModelSpec = DiffusionSpec | ClassifierSpec | GANSpec
 
 
 @dataclass(frozen=True, kw_only=True)

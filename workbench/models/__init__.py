@@ -10,9 +10,11 @@ from torch import Tensor
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
 from workbench.models.diffusion import DiffusionModel
-from workbench.spec import ClassifierSpec, DiffusionSpec, ModelSpec
+from workbench.models.gan import GAN
+from workbench.spec import ClassifierSpec, DiffusionSpec, GANSpec, ModelSpec
 
 __all__ = [
+    "GAN",
     "MODELS",
     "Classifier",
     "DiffusionModel",
@@ -32,6 +34,7 @@ __all__ = [
 MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     ClassifierSpec: Classifier,
     DiffusionSpec: DiffusionModel,
+    GANSpec: GAN,
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 Scale = Literal["smoke", "quick", "standard", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "quick", "standard", "full")
 
-Prediction = Literal["noise", "clean", "velocity", "unit"]
+Prediction = Literal["noise", "clean", "velocity", "unit", "flow"]
 Variance = Literal["small", "large", "learned"]
 
 
@@ -56,7 +56,8 @@ class ScheduleSpec:
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSpec:
     """A diffusion model. `prediction` is what the network's output means: the noise, the clean image, the velocity,
-    or `unit`, the unit-variance mixture of the two that Karras et al. (2022) derive.
+    `unit`, the unit-variance mixture of the two that Karras et al. (2022) derive, or `flow`, noise minus clean image,
+    which on the schedule `straight` is flow matching.
 
     `noise_density` is the law of t in training and `weighting` the weight on the squared error of the output.
     `variance` is that of the reverse step: fixed (small or large, Ho et al. 2020) or learned (Nichol & Dhariwal 2021).

@@ -5,9 +5,9 @@ N(0, sigma_1^2), which is what samplers start from,
 
     -log p(x_0) <= KL(q(x_1 | x_0) || p(x_1)) + diffusion + E[-log p(x_0 | x_first)]
 
-In discrete time `diffusion` is the sum of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) over the timesteps after the first (Ho et
-al., 2020, eq. 5); in continuous time its limit 1/2 int SNR |x_0 - D(x_t)|^2 d log-SNR (Kingma et al., 2021, eq. 15-18),
-which no longer depends on the schedule, only on where it begins and ends.
+In discrete time `diffusion` is the sum of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) over the timesteps after the first (Ho
+et al., 2020, eq. 5); in continuous time its limit 1/2 int SNR |x_0 - D(x_t)|^2 d log-SNR (Kingma et al., 2021, eq.
+15-18), which no longer depends on the schedule, only on where it begins and ends.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from workbench.diffusion.likelihood import level_term, log_snr_range
 
 
 def rademacher(rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Probes [draws, B, *S] of independent signs: the mean of v^T J v estimates tr J without bias (Hutchinson, 1990)."""
+    """Probes [draws, B, *S] of independent signs: the mean of v^T J v is tr J on average (Hutchinson, 1990)."""
     bits = torch.randint(0, 2, (draws, *rows.shape), generator=generator)
     return (2 * bits - 1).to(rows)
 

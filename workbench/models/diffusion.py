@@ -71,7 +71,7 @@ class DiffusionModel(GenerativeModel):
         """An unbiased estimate of the variational bound of each image [B, *S], in nats: [B].
 
         It is taken at BOUND_DRAWS stratified noise levels a row, so a single row is off by several nats and a mean over
-        rows is what to read. The bound is that of the model as it is defined: of its T timesteps, or in continuous time.
+        rows is what to read. The bound is that of the model as defined: of its T timesteps, or in continuous time.
         """
         denoiser, levels = self.preconditioned, self.event.levels
         if isinstance(denoiser.schedule, Discrete):

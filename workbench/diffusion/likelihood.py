@@ -68,7 +68,8 @@ def level_term(x_0: Tensor, y: Tensor, ratio: float, levels: int) -> Tensor:
     """
 
     def log_weight(level: Tensor | float) -> Tensor:
-        return -0.5 * ((y - level) / ratio).square()
+        gap: Tensor = (y - level) / ratio
+        return -0.5 * gap.square()
 
     total = log_weight(-1.0)
     for index in range(1, levels):  # one at a time: all together would be `levels` copies of the batch

@@ -27,7 +27,7 @@ def rademacher(rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
 def axes(rows: Tensor) -> Tensor:
     """Probes [d, B, *S] along the axes, of length sqrt(d): the mean of v^T J v is tr J, exactly, at d products."""
     d = rows[0].numel()
-    basis = d**0.5 * torch.eye(d, dtype=rows.dtype, device=rows.device)
+    basis = math.sqrt(d) * torch.eye(d, dtype=rows.dtype, device=rows.device)
     return basis.reshape(d, 1, *rows.shape[1:]).expand(d, *rows.shape)
 
 

@@ -160,6 +160,7 @@ class ResidualDiscriminator(nn.Module):
         # Products and sums of float32 tensors, not matrix products: the latter are bf16 under autocast, and what
         # counts of a logit is its small difference from another.
         features = (rectified(h) * self.basis).flatten(2).sum(2)
-        if self.label_embedding is None:
-            return (features * self.out).sum(1)
-        return (features * (self.out + self.label_embedding(labels))).sum(1)
+        direction: Tensor = self.out
+        if self.label_embedding is not None:
+            direction = direction + self.label_embedding(labels)
+        return (features * direction).sum(1)

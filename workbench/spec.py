@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 Scale = Literal["smoke", "quick", "standard", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "quick", "standard", "full")
 
-Prediction = Literal["noise", "clean", "velocity", "unit"]
+Prediction = Literal["noise", "clean", "velocity", "unit", "flow"]
 Variance = Literal["small", "large", "learned"]
 
 
@@ -56,7 +56,8 @@ class ScheduleSpec:
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSpec:
     """A diffusion model. `prediction` is what the network's output means: the noise, the clean image, the velocity,
-    or `unit`, the unit-variance mixture of the two that Karras et al. (2022) derive.
+    `unit`, the unit-variance mixture of the two that Karras et al. (2022) derive, or `flow`, noise minus clean image,
+    which on the schedule `straight` is flow matching.
 
     `noise_density` is the law of t in training and `weighting` the weight on the squared error of the output.
     `variance` is that of the reverse step: fixed (small or large, Ho et al. 2020) or learned (Nichol & Dhariwal 2021).
@@ -121,7 +122,28 @@ class LadderVAESpec:
     conditional: bool = True
 
 
-ModelSpec = DiffusionSpec | ClassifierSpec | VAESpec | LadderVAESpec
+@dataclass(frozen=True, kw_only=True)
+class GANSpec:
+    """A generator and a discriminator, residual networks without norms, trained by the relativistic pairing loss with
+    both zero-centred gradient penalties (R3GAN: Huang et al., 2024).
+
+    `width` channels at the finest level of either, times `multipliers` below, `blocks` residual blocks a level; `patch`
+    is the side in pixels of the patches of the finest level. `latent` is the dimension of the generator's input and
+    `gamma` the weight of the penalties. Train it with `OptimiserSpec(beta_1=0.0)`: a momentum that outlives the
+    opponent's answer makes the two circle each other.
+    """
+
+    latent: int = 64
+    generator_width: int = 64
+    discriminator_width: int = 64
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    patch: int = 1
+    gamma: float = 1.0
+    conditional: bool = True
+
+
+ModelSpec = DiffusionSpec | ClassifierSpec | VAESpec | LadderVAESpec | GANSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +180,7 @@ class FitSpec:
     """
 
     data: DataSpec = DataSpec()
-    model: ModelSpec = DiffusionSpec()
-    optimiser: OptimiserSpec = OptimiserSpec()
+    model:     optimiser: OptimiserSpec = OptimiserSpec()
     budget: BudgetSpec = BudgetSpec()
     ema_halflife_images: int = 20_000
     seed: int = 0

@@ -95,7 +95,7 @@ def fit(
     steps, batch = spec.budget.steps, spec.budget.batch_size
     every = max(1, steps // RECORDS)
     losses = torch.zeros(len(objectives), device=execution.device)
-    norms = torch.zeros(every, device=execution.device)
+    norms = torch.zeros(len(objectives), every, device=execution.device)
     started = saved = recorded = time.perf_counter()
     before = position.seconds
     model.train()
@@ -112,7 +112,8 @@ def fit(
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
-            norms[position.step % every] = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
+            norm = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
+            norms[index, position.step % every] = norm
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
@@ -138,8 +139,9 @@ def fit(
                 "seconds": position.seconds,
             }
             record |= {f"loss_{o.name}": mean for o, mean in zip(objectives, means, strict=True)}
-            record["gradient_norm"] = float(norms[:count].mean())
-            record["gradient_norm_deviation"] = float(norms[:count].std(correction=0))
+            joint = norms[:, :count].norm(dim=0)  # no parameter belongs to two objectives
+            record["gradient_norm"] = float(joint.mean())
+            record["gradient_norm_deviation"] = float(joint.std(correction=0))
             position.history.append(record)
             if on_progress is not None:
                 speed = count * batch / max(now - recorded, 1e-9)

@@ -8,9 +8,12 @@ With x_t = alpha x_0 + sigma noise and data of standard deviation s:
                r^2 = alpha^2 + sigma^2                           (Salimans & Ho, 2022, where r is 1)
     unit       F = (s alpha noise - sigma x_0 / s) / v   D = (alpha s^2 x_t - s sigma v F) / v^2,
                v^2 = alpha^2 s^2 + sigma^2                       (Karras et al., 2022, table 1, for any alpha)
+    flow       F = noise - x_0                      D = (x_t - sigma F) / (alpha + sigma)
+                                                                 (Lipman et al., 2023, where alpha + sigma is 1)
 
-None of them has the units of x_t: alpha and sigma multiplied by one factor leave F as it is. The last has unit variance
-for data of any s, and is the velocity when s = 1.
+None of them has the units of x_t: alpha and sigma multiplied by one factor leave F as it is. `unit` has unit variance
+for data of any s, and is the velocity when s = 1. `flow` is dx/dt on the straight path; `velocity` is that on a path
+of alpha^2 + sigma^2 = 1, where t is the angle.
 """
 
 from __future__ import annotations
@@ -68,6 +71,11 @@ PARAMETRISATIONS: dict[str, Parametrisation] = {
         gain=lambda alpha, sigma, s: _UNIT.gain(alpha, sigma, 1.0),
     ),
     "unit": _UNIT,
+    "flow": Parametrisation(
+        denoised=lambda output, x_t, alpha, sigma, s: (x_t - sigma * output) / (alpha + sigma),
+        target=lambda x_0, noise, alpha, sigma, s: noise - x_0,
+        gain=lambda alpha, sigma, s: sigma / (alpha + sigma),
+    ),
 }
 
 

@@ -10,11 +10,13 @@ from torch import Tensor
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
 from workbench.models.diffusion import DiffusionModel
+from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
 from workbench.models.vae import VAE
-from workbench.spec import ClassifierSpec, DiffusionSpec, LadderVAESpec, ModelSpec, VAESpec
+from workbench.spec import ClassifierSpec, DiffusionSpec, GANSpec, LadderVAESpec, ModelSpec, VAESpec
 
 __all__ = [
+    "GAN",
     "MODELS",
     "VAE",
     "Classifier",
@@ -38,6 +40,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
     VAESpec: VAE,
+    GANSpec: GAN,
 }
 
 

@@ -16,6 +16,7 @@ from workbench.spec import (
     Arm,
     ClassifierSpec,
     DataSpec,
+    DiffusionSpec,
     FitSpec,
     MeasureSpec,
     Scale,
@@ -177,8 +178,10 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
     if isinstance(spec.model, ClassifierSpec):
         kind, backbone = "classifier", spec.model.name
-    else:
+    elif isinstance(spec.model, DiffusionSpec):
         kind, backbone = "diffusion", spec.model.backbone.name
+    else:
+        kind, backbone = type(spec.model).__name__.removesuffix("Spec"), ""
     data = data_label(spec.data)
     return Stage(
         kind="fit",

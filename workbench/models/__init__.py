@@ -7,14 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench.models.autoregressive_flow import AutoregressiveFlow
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
+from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
-from workbench.spec import ClassifierSpec, DiffusionSpec, ModelSpec
+from workbench.spec import AutoregressiveFlowSpec, ClassifierSpec, CouplingFlowSpec, DiffusionSpec, ModelSpec
 
 __all__ = [
     "MODELS",
+    "AutoregressiveFlow",
     "Classifier",
+    "CouplingFlow",
     "DiffusionModel",
     "Event",
     "GenerativeModel",
@@ -30,7 +34,9 @@ __all__ = [
 
 # The family of each kind of spec.
 MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
+    AutoregressiveFlowSpec: AutoregressiveFlow,
     ClassifierSpec: Classifier,
+    CouplingFlowSpec: CouplingFlow,
     DiffusionSpec: DiffusionModel,
 }
 

@@ -123,6 +123,37 @@ class LadderVAESpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CouplingFlowSpec:
+    """A multi-scale flow of affine couplings (Glow, Kingma & Dhariwal 2018): `scales` squeezes, `steps` couplings at
+    each, and in each coupling a network of `width` channels with `blocks` residual blocks."""
+
+    scales: int = 2
+    steps: int = 6
+    width: int = 64
+    blocks: int = 1
+    dropout: float = 0.0
+    conditional: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoregressiveFlowSpec:
+    """A transformer autoregressive flow (TarFlow, Zhai et al. 2024) on patches of `patch` pixels a side: `blocks` of
+    alternating direction, each a causal transformer of `width` channels with `layers` layers.
+
+    `noise_std` is the standard deviation of the noise that is added to images of [-1, 1] in training and taken away
+    again after sampling.
+    """
+
+    patch: int = 2
+    blocks: int = 4
+    layers: int = 2
+    width: int = 96
+    noise_std: float = 0.1
+    dropout: float = 0.0
+    conditional: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class GANSpec:
     """A generator and a discriminator, residual networks without norms, trained by the relativistic pairing loss with
     both zero-centred gradient penalties (R3GAN: Huang et al., 2024).
@@ -143,7 +174,15 @@ class GANSpec:
     conditional: bool = True
 
 
-ModelSpec = DiffusionSpec | ClassifierSpec | VAESpec | LadderVAESpec | GANSpec
+ModelSpec = (
+    DiffusionSpec
+    | ClassifierSpec
+    | VAESpec
+    | LadderVAESpec
+    | CouplingFlowSpec
+    | AutoregressiveFlowSpec
+    | GANSpec
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +219,8 @@ class FitSpec:
     """
 
     data: DataSpec = DataSpec()
-    model:     optimiser: OptimiserSpec = OptimiserSpec()
+    model: ModelSpec = DiffusionSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
     budget: BudgetSpec = BudgetSpec()
     ema_halflife_images: int = 20_000
     seed: int = 0

@@ -7,19 +7,32 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench.models.autoregressive_flow import AutoregressiveFlow
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
+from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
 from workbench.models.vae import VAE
-from workbench.spec import ClassifierSpec, DiffusionSpec, GANSpec, LadderVAESpec, ModelSpec, VAESpec
+from workbench.spec import (
+    AutoregressiveFlowSpec,
+    ClassifierSpec,
+    CouplingFlowSpec,
+    DiffusionSpec,
+    GANSpec,
+    LadderVAESpec,
+    ModelSpec,
+    VAESpec,
+)
 
 __all__ = [
     "GAN",
     "MODELS",
     "VAE",
+    "AutoregressiveFlow",
     "Classifier",
+    "CouplingFlow",
     "DiffusionModel",
     "Event",
     "GenerativeModel",
@@ -36,7 +49,9 @@ __all__ = [
 
 # The family of each kind of spec.
 MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
+    AutoregressiveFlowSpec: AutoregressiveFlow,
     ClassifierSpec: Classifier,
+    CouplingFlowSpec: CouplingFlow,
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
     VAESpec: VAE,

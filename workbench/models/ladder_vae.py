@@ -106,7 +106,7 @@ class LadderVAE(VariationalModel):
             self.part.extend(Unflat(here) for _ in range(layers))
             sizes += [spec.latent_width * prod(here)] * layers
             below = width
-        self.sizes = tuple(sizes)  # values of a row's latents in each layer, the coarsest first
+        self.sizes = sizes  # values of a row's latents in each layer, the coarsest first
         self.latent_shape = (sum(sizes),)
         self.to_image = ToImage(widths[0], outputs=2 * channels, sides=sides, patch=spec.patch)
 
@@ -159,5 +159,5 @@ class LadderVAE(VariationalModel):
 
     def _parts(self, latents: Tensor) -> tuple[Tensor, ...]:
         """Latents [B, Z] as those of each layer, [B, channels, *S] each."""
-        parts = latents.split(self.sizes, dim=1)
+        parts = torch.split(latents, self.sizes, dim=1)
         return tuple(shape(part) for shape, part in zip(self.part, parts, strict=True))

@@ -105,7 +105,7 @@ class Unflat(nn.Module):
         self.sides = sides
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (*self.sides, -1)).movedim(-1, 1)
+        return x.reshape(len(x), *self.sides, -1).movedim(-1, 1)
 
 
 def lowest_sides(sides: tuple[int, ...], patch: int, levels: int) -> tuple[int, ...]:

@@ -112,8 +112,8 @@ class LadderVAESpec:
     first, how many layers of `latent_width` channels are drawn there; the other fields are those of VAESpec."""
 
     width: int = 32
-    multipliers: tuple[int, ...] = (1, 1, 2)
-    layers: tuple[int, ...] = (1, 2, 2)
+    multipliers: tuple[int, ...] = (1, 1, 1)
+    layers: tuple[int, ...] = (1, 2, 3)
     patch: int = 1
     latent_width: int = 8
     beta: float = 1.0

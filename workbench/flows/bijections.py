@@ -33,7 +33,8 @@ class Bijection(nn.Module, ABC):
 
     def initialise(self, x: Tensor, labels: Tensor) -> Tensor:
         """Set what is set from the first batch x [B, *S]; z [B, *Z], from which what follows is set."""
-        return self(x, labels)[0]
+        z: Tensor = self(x, labels)[0]
+        return z
 
 
 class Chain(Bijection):
@@ -82,7 +83,7 @@ class ActNorm(Bijection):
         values = x.transpose(0, 1).flatten(1)  # [C, B P]
         self.shift.copy_(-values.mean(dim=1))
         self.log_scale.copy_(-values.std(dim=1, correction=0).clamp_min(EPSILON).log())
-        return self(x, labels)[0]
+        return self.forward(x, labels)[0]
 
 
 class InvertibleConvolution(Bijection):

@@ -64,12 +64,12 @@ class MultiScale(Bijection):
         return torch.cat(left, dim=1), total
 
     def inverse(self, z: Tensor, labels: Tensor) -> Tensor:
-        left = z.split([math.prod(shape) for shape in self.leaving], dim=1)
+        left = torch.split(z, [math.prod(shape) for shape in self.leaving], dim=1)
         x = z.new_empty(len(z), 0, *self.leaving[-1][1:])
         for stage, part, shape in zip(
             reversed(self.stages), reversed(left), reversed(self.leaving), strict=True
         ):
-            x = torch.cat([x, part.unflatten(1, shape)], dim=1)
+            x = torch.cat([x, part.reshape(len(z), *shape)], dim=1)
             assert isinstance(stage, Chain)
             x = unfold(stage.inverse(x, labels), 2)
         return x

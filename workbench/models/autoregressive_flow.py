@@ -56,11 +56,11 @@ class AutoregressiveFlow(GenerativeModel):
 
     def joined(self, tokens: Tensor) -> Tensor:
         """Tokens [B, T, P] as images [B, *S]."""
-        return unfold(tokens.mT.unflatten(2, self.sides), self.spec.patch)
+        return unfold(tokens.mT.reshape(len(tokens), -1, *self.sides), self.spec.patch)
 
     def log_density(self, noisy: Tensor, labels: Tensor) -> Tensor:
         """The exact log-density in nats of noisy images [B, *S]: [B]."""
-        z, log_det = self.flow(self.patches(noisy), labels)
+        z, log_det = self.flow.forward(self.patches(noisy), labels)
         return standard_normal(z) + log_det
 
     def log_prob(self, images: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:

@@ -73,7 +73,7 @@ class CouplingFlow(GenerativeModel):
     def log_density(self, cells: Tensor, labels: Tensor) -> Tensor:
         """The log-density in nats at `cells` of (0, 1) [B, *S], with respect to the unit cube: [B]."""
         x, log_det = self.unbounded(cells)
-        z, log_det_flow = self.flow(x, labels)
+        z, log_det_flow = self.flow.forward(x, labels)
         return standard_normal(z) + log_det + log_det_flow
 
     def log_prob(self, images: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -106,8 +106,7 @@ class CouplingFlow(GenerativeModel):
     def encode(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """The latents [B, D], standard normal under the model, of images [B, *S] as the middles of their cells."""
         x, _ = self.unbounded(self.cells(images, 0.5))
-        z: Tensor = self.flow(x, self.labels(len(images), cond, images.device))[0]
-        return z
+        return self.flow.forward(x, self.labels(len(images), cond, images.device))[0]
 
     def decode(self, latents: Tensor, cond: Tensor | None) -> Tensor:
         """The images [B, *S] of latents [B, D]: the inverse of `encode`, not clamped to [-1, 1]."""

@@ -128,8 +128,8 @@ class CouplingFlowSpec:
     each, and in each coupling a network of `width` channels with `blocks` residual blocks."""
 
     scales: int = 2
-    steps: int = 6
-    width: int = 64
+    steps: int = 8
+    width: int = 32
     blocks: int = 1
     dropout: float = 0.0
     conditional: bool = True

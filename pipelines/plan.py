@@ -17,6 +17,7 @@ from workbench.spec import (
     ClassifierSpec,
     DataSpec,
     FitSpec,
+    GANSpec,
     MeasureSpec,
     Scale,
     Study,
@@ -177,6 +178,8 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
     if isinstance(spec.model, ClassifierSpec):
         kind, backbone = "classifier", spec.model.name
+    elif isinstance(spec.model, GANSpec):
+        kind, backbone = "gan", "residual"
     else:
         kind, backbone = "diffusion", spec.model.backbone.name
     data = data_label(spec.data)

@@ -106,13 +106,13 @@ def test_the_two_play_against_each_other() -> None:
         def loss(which: int, gan: GAN = gan) -> Tensor:
             return gan.objectives()[which].loss(images(), LABELS, stream(0, "z")).mean()
 
-        before = float(loss(theirs))
+        before = float(loss(theirs).detach())
         gradients = torch.autograd.grad(loss(mine), list(objectives[mine].parameters()))
         with torch.no_grad():
             norm = sum(float(g.square().sum()) for g in gradients) ** 0.5
             for parameter, gradient in zip(objectives[mine].parameters(), gradients, strict=True):
                 parameter -= 1e-3 / norm * gradient
-        assert float(loss(theirs)) > before
+        assert float(loss(theirs).detach()) > before
 
 
 def test_losses_are_the_same_without_gradients_and_near_in_bf16() -> None:

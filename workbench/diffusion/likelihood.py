@@ -89,7 +89,8 @@ def cell_term(x_0: Tensor, mean: Tensor, deviation: Tensor, levels: int) -> Tens
     mirrored = lower + upper > 0
     lower, upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
     below, above = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
-    return -(above + torch.log1p(-(below - above).exp())).flatten(1).sum(1)
+    inside: Tensor = above + torch.log1p(-(below - above).exp())
+    return -inside.flatten(1).sum(1)
 
 
 def strata(draws: int, rows: int, generator: torch.Generator) -> Tensor:

@@ -37,7 +37,7 @@ def log_normal(quantiles: Tensor, schedule: Schedule) -> Tensor:
 
 def uniform_log_snr(quantiles: Tensor, schedule: Schedule) -> Tensor:
     """The log-SNR uniform from t = 1 to the least time: the law under which, with the weight e^log-SNR on the error of
-    the clean mean, the loss is the variational bound (Kingma et al., 2021, eq. 18). It looks most closely near the data.
+    the clean mean, the loss is the variational bound (Kingma et al., 2021, eq. 18). It looks closest near the data.
     """
     start, end = schedule.log_snr(torch.tensor([1.0, LEAST_TIME], dtype=torch.float64)).tolist()
     return schedule.inverse(end + (start - end) * quantiles).clamp(LEAST_TIME, 1)

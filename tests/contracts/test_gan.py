@@ -229,7 +229,7 @@ def training(steps: int) -> FitSpec:
 
 def test_two_images_are_learned() -> None:
     """Each label has one image; the generator draws it whatever the latent."""
-    data, spec = toy(), training(400)
+    data, spec = toy(), training(250)
     fitted = fit(spec, data, execution=Execution(threads=1))
     gan = build(spec.model, Event.of(data))
     gan.load_state_dict(fitted.weights)

@@ -70,6 +70,11 @@ def blurred(x_0: Tensor, ratio: float) -> Tensor:
     return exact(x_0) - 3 * (math.log(spacing(LEVELS)) - entropy)
 
 
+def little_noise(levels: int) -> float:
+    """The log-SNR at which half the distance of two levels is three deviations: they are told apart for certain."""
+    return 2 * math.log(6 / spacing(levels))
+
+
 def points(schedule: Schedule) -> MixtureOracle:
     """Images of three values and nine levels, of which there are four."""
     means = torch.tensor([[0, 1, 2], [0, 1, 4], [8, 3, 3], [5, 5, 0]], dtype=DOUBLE) * spacing(9) - 1
@@ -90,7 +95,9 @@ def test_continuous_bound_is_tight_where_the_denoiser_knows_the_images(schedule:
     oracle = points(schedule)
     for mean, weight in zip(oracle.means, oracle.weights, strict=True):
         x_0 = mean.expand(5000, 3)
-        bound = continuous_bound(oracle, x_0, None, levels=9, draws=32, generator=stream(0, "bound"))
+        bound = continuous_bound(
+            oracle, x_0, None, levels=9, draws=32, generator=stream(0, "bound"), log_snr=little_noise(9)
+        )
         near(bound.log_prob, weight.log().expand(5000), tolerance=0.01)
 
 
@@ -259,11 +266,19 @@ def test_ode_estimate_is_the_probability_of_images(schedule: Schedule) -> None:
     oracle, smooth = points(schedule), on_levels(4000)
     for mean, weight in zip(oracle.means, oracle.weights, strict=True):
         x_0 = mean.expand(4000, 3)
-        estimates = ode_log_prob(oracle, x_0, None, levels=9, generator=stream(0, "ode"), steps=50)
+        estimates = ode_log_prob(
+            oracle, x_0, None, levels=9, generator=stream(0, "ode"), steps=50, log_snr=little_noise(9)
+        )
         near(estimates, weight.log().expand(4000), tolerance=0.02)
-    estimates = ode_log_prob(gaussian(schedule), smooth, None, levels=LEVELS, generator=stream(0, "ode"))
-    _, highest = log_snr_range(schedule, LEVELS)
-    near(estimates, blurred(smooth, math.exp(-0.5 * highest)), tolerance=0.03)  # of telling the levels apart
+    estimates = ode_log_prob(
+        gaussian(schedule),
+        smooth,
+        None,
+        levels=LEVELS,
+        generator=stream(0, "ode"),
+        log_snr=little_noise(LEVELS),
+    )
+    near(estimates, blurred(smooth, spacing(LEVELS) / 6), tolerance=0.03)  # of telling the levels apart
 
 
 def test_uniform_images_cost_the_logarithm_of_the_levels() -> None:

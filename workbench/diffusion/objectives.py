@@ -35,7 +35,19 @@ def log_normal(quantiles: Tensor, schedule: Schedule) -> Tensor:
     return schedule.inverse(-2 * ratio).clamp(LEAST_TIME, 1)
 
 
-NOISE_DENSITIES: dict[str, Density] = {"uniform": uniform, "log_normal": log_normal}
+def uniform_log_snr(quantiles: Tensor, schedule: Schedule) -> Tensor:
+    """The log-SNR uniform from t = 1 to the least time: the law under which, with the weight e^log-SNR on the error of
+    the clean mean, the loss is the variational bound (Kingma et al., 2021, eq. 18). It looks closest near the data.
+    """
+    start, end = schedule.log_snr(torch.tensor([1.0, LEAST_TIME], dtype=torch.float64)).tolist()
+    return schedule.inverse(end + (start - end) * quantiles).clamp(LEAST_TIME, 1)
+
+
+NOISE_DENSITIES: dict[str, Density] = {
+    "uniform": uniform,
+    "log_normal": log_normal,
+    "uniform_log_snr": uniform_log_snr,
+}
 
 # The weight on the squared error of the network's output, from the log-SNR and the gain |d denoised / d output|.
 WEIGHTINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -87,6 +87,7 @@ def ode_log_prob(
     generator: torch.Generator,
     steps: int = 25,
     draws: int = 1,
+    log_snr: float | None = None,
 ) -> Tensor:
     """An estimate of the log-probability in nats of each image x_0 [B, *S] among all images of `levels` levels: [B].
 
@@ -96,9 +97,11 @@ def ode_log_prob(
 
     with one draw of y and `draws` of Hutchinson's probes a row. That is the bound of variational dequantisation (Ho et
     al., 2019) with the noise of the process itself, for which the network was trained; uniform noise would fall between
-    the levels, where a good model has learned that no image lies. The mean over draws is below log p(x_0).
+    the levels, where a good model has learned that no image lies. The mean over draws is below log p(x_0). `log_snr`
+    says how much noise that is; None takes that of `log_snr_range`.
     """
-    _, log_snr = log_snr_range(denoiser.schedule, levels)
+    if log_snr is None:
+        _, log_snr = log_snr_range(denoiser.schedule, levels)
     ratio = math.exp(-0.5 * log_snr)
     noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype).to(x_0.device)
     y = x_0 + ratio * noise

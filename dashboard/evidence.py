@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import words
-from pipelines import figures, verdict
+from pipelines import figures, trilemma, verdict
 from pipelines.answer import timing
 from pipelines.axes import Axes, measures_of
 from pipelines.vocabulary import axis_title, in_text, measure
@@ -111,6 +111,29 @@ def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
             "is left is the error of taking few steps. Where this falls and the quality does not, the network is the "
             "limit."
         )
+
+
+def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    """Quality, diversity and speed at once, the winner at each budget, the likelihoods: where families are compared."""
+    if not trilemma.applies(rows, axes):
+        return
+    st.header("Quality, diversity, speed", anchor="trilemma")
+    st.altair_chart(
+        trilemma.chart(rows, axes, study.primary, height=520),
+        alt="Quality of each family against the seconds that one image takes; the size of a mark is its coverage",
+    )
+    st.caption(trilemma.HOW_TO_READ)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("#### The best at each budget")
+        best = trilemma.winners(rows, axes, study.primary)
+        st.dataframe(best, hide_index=True, alt="The best family at each training budget")
+        st.caption(trilemma.APART)
+    with right:
+        st.markdown("#### Likelihood")
+        ranks = trilemma.likelihoods(rows, axes, study.primary)
+        st.dataframe(ranks, hide_index=True, alt="Bits per dimension of each family, with their kind")
+        st.caption(trilemma.KINDS)
 
 
 def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

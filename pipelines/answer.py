@@ -29,6 +29,21 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{min(max(places, 0), 7)}f}"
 
 
+def frame_table(frame: pd.DataFrame) -> str:
+    """A table of results as Markdown: numbers short, missing ones as a dash."""
+
+    def shown(value: object) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, (int, float)):
+            return "–" if math.isnan(value) else number(float(value))
+        return str(value)
+
+    return table(
+        tuple(map(str, frame.columns)), [tuple(map(shown, row)) for row in frame.to_numpy().tolist()]
+    )
+
+
 def summary_line(decisions: Sequence[Decision]) -> str:
     """`Of 4 claims 3 are supported, 1 is inconclusive.`"""
     counts = [(answer, sum(d.answer == answer for d in decisions)) for answer in MARKS]

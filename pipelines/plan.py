@@ -16,6 +16,7 @@ from workbench.identity import canonical, key, to_json
 from workbench.spec import (
     Arm,
     DataSpec,
+    DiffusionSpec,
     FitSpec,
     MeasureSpec,
     ModelSpec,
@@ -26,6 +27,7 @@ from workbench.spec import (
 
 GIB = 1 << 30
 FIT_BYTES = 3 * GIB // 2
+ONE_PASS_FIELDS = ("nfe", "rows", "seed")  # of a sampling, where there is no sampler
 FEW_FITS, LONG_FIT = 4, 1e6  # fits; evaluations, as of `Stage.work`
 
 
@@ -217,7 +219,13 @@ def _trial_stage(
     spec, network = trial.spec, isinstance(trial.spec.source, FitSpec)
     # An exact denoiser depends on no data set; naming one would tell apart rows that all executions share.
     label = data_label(data) if isinstance(spec.source, FitSpec) else spec.source.name
-    fields = {f"sampling.{f.name}": getattr(spec.sampling, f.name) for f in dataclasses.fields(spec.sampling)}
+    model = spec.source.model if isinstance(spec.source, FitSpec) else None
+    drawn_by_sampler = model is None or isinstance(model, DiffusionSpec)
+    fields = {
+        f"sampling.{f.name}": getattr(spec.sampling, f.name)
+        for f in dataclasses.fields(spec.sampling)
+        if drawn_by_sampler or f.name in ONE_PASS_FIELDS
+    }
     fields |= {path: value for path in columns if (value := _field(spec, path)) is not _MISSING}
     fields |= dict(trial.arm)
     params = {"data": label, "scale": scale, "panel": trial.panel, "seed": str(trial.seed)}

@@ -20,7 +20,7 @@ import vl_convert
 from mlflow.exceptions import MlflowException
 
 import studies
-from pipelines import album, answer, command, figures, results, servers, stack, verdict
+from pipelines import album, answer, command, figures, results, servers, stack, trilemma, verdict
 from pipelines.axes import Axes, axes_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
@@ -152,6 +152,7 @@ class Page:
             ),
             f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
             self._oracle_part(),
+            self._trilemma_part(),
             *album.parts(rows, across, self.folder, self._artifact),
             "## Other measures",
             answer.measures_table(study, rows, measures_of(study, rows)[1:]),
@@ -178,6 +179,20 @@ class Page:
         return (
             f"## Without any network\n\n{figure}\n\nThe same samplers on a Gaussian mixture whose denoiser is known "
             "exactly: what is left is the error of taking few steps, without any error of learning."
+        )
+
+    def _trilemma_part(self) -> str:
+        rows, axes, primary = self.rows, self.axes, self.study.primary
+        if not trilemma.applies(rows, axes):
+            return ""
+        figure = self._figure(
+            "trilemma", lambda: trilemma.chart(rows, axes, primary), "Quality, diversity and speed"
+        )
+        best = answer.frame_table(trilemma.winners(rows, axes, primary))
+        ranks = answer.frame_table(trilemma.likelihoods(rows, axes, primary))
+        return (
+            f"## Quality, diversity, speed\n\n{figure}\n\n{trilemma.HOW_TO_READ}\n\n### The best at each budget\n\n"
+            f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}"
         )
 
     def _claims_figure(self, decisions: Sequence[Decision]) -> str:

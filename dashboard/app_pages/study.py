@@ -57,6 +57,7 @@ across = axes.axes_of(study)
 evidence.verdicts(study, network)
 evidence.quality(study, rows, across)
 evidence.cost_and_oracle(study, rows, across)
+evidence.families(study, rows, across)
 
 st.header("Pictures", anchor="pictures")
 gallery.section(store, network, across)

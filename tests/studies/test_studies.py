@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 import studies
+from pipelines.probes import PROBES
 from workbench import expansion, presets
 from workbench.diffusion.schedule import schedule_from
 from workbench.expansion import default_seeds, expand
 from workbench.identity import key
 from workbench.metrics import METRICS, metric_of
-from workbench.models import Event, build
+from workbench.models import MODELS, Event, build
 from workbench.presets import SIZES, classifier_fit
 from workbench.registry import UserError
 from workbench.sampling import sampler_from, time_grid
@@ -51,9 +52,11 @@ def test_expands_to_distinct_trials(study: Study, scale: Scale, data: str) -> No
         sampler = sampler_from(trial.spec.sampling)
         assert sampler.steps_for(trial.spec.sampling.nfe) >= 1
         if isinstance(trial.spec.source, FitSpec):
-            assert isinstance(trial.spec.source.model, DiffusionSpec)
-            schedule = schedule_from(trial.spec.source.model.schedule)
-            assert len(time_grid(trial.spec.sampling.time_grid, schedule, 3)) == 4
+            model = trial.spec.source.model
+            assert type(model) in MODELS
+            if isinstance(model, DiffusionSpec):
+                grid_of = trial.spec.sampling.time_grid
+                assert len(time_grid(grid_of, schedule_from(model.schedule), 3)) == 4
 
 
 @pytest.mark.parametrize("data", SIZES)
@@ -71,7 +74,7 @@ def test_claims_speak_of_what_is_run(study: Study) -> None:
     assert study.question.endswith("?")
     fields = {name for one in study.arms for name, _ in one}
     measured = {f"{name}[cnn]" if metric.per_extractor else name for name, metric in METRICS.items()}
-    known = measured | {"sample_seconds", "gradient_variation"}
+    known = measured | {"sample_seconds", "gradient_variation", *PROBES}
     assert study.primary in measured
     assert len({claim.name for claim in study.claims}) == len(study.claims)
     for claim in study.claims:

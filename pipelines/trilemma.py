@@ -1,0 +1,128 @@
+"""Quality, diversity and speed of several families at once: who wins at which budget, and how likelihoods rank them."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from pipelines import marks
+from pipelines.axes import Axes, finished, log_ticks, summary
+from pipelines.vocabulary import NEUTRAL, axis_title, field, looks, measure
+
+SPEED, LIKELIHOOD = "single_seconds", "bits_per_dim"
+DIVERSITY = "coverage[cnn]"
+HOW_TO_READ = (
+    "At the whole budget. Down and to the left is better: closer to real images, sooner drawn. The larger a mark, the "
+    "more of the real images have a generated one near them. Rings: training seeds."
+)
+APART = "Apart: the 95 % intervals of the two over training seeds do not overlap."
+KINDS = (
+    "At the whole budget. An exact density of dequantised images and a variational bound both understate the "
+    "probability of the images; an estimate may be off to either side."
+)
+
+
+def applies(rows: pd.DataFrame, axes: Axes) -> bool:
+    """Whether the study compares families whose speed and diversity were measured."""
+    done = finished(rows)
+    return axes.series is not None and all(
+        name in done and done[name].notna().any() for name in (SPEED, DIVERSITY)
+    )
+
+
+def winners(rows: pd.DataFrame, axes: Axes, name: str) -> pd.DataFrame:
+    """One row for each value of x: the family that is best by a measure, its mean, the next one and its mean, and
+    whether the 95 % intervals of the two over training seeds are `apart`."""
+    done = finished(rows)
+    assert axes.series is not None
+    geometric = measure(name).logarithmic
+    means = summary(done, axes, name, geometric=geometric)
+    ascending = measure(name).direction != "higher"
+    look = looks(list(axes.names))
+    records = []
+    for x, group in means.groupby(axes.x, sort=True):
+        ordered = group.sort_values("mean", ascending=ascending)
+        first, second = ordered.iloc[0], ordered.iloc[min(1, len(ordered) - 1)]
+        apart = first["high"] < second["low"] if ascending else first["low"] > second["high"]
+        records.append(
+            {
+                axes.x: x,
+                "best": look[str(first[axes.series])].label,
+                "mean": first["mean"],
+                "next": look[str(second[axes.series])].label,
+                "next mean": second["mean"],
+                "apart": bool(apart),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def likelihoods(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
+    """One row a family at the largest x: bits per dimension with their kind, its rank by them and by `quality`."""
+    done = finished(rows)
+    assert axes.series is not None
+    done = done[done[axes.x].astype(float) == max(axes.ticks)]
+    grouped = done.groupby(done[axes.series].astype(str))
+    table = pd.DataFrame(
+        {
+            "bits per dimension": grouped[LIKELIHOOD].mean(),
+            "deviation over seeds": grouped[LIKELIHOOD].std(),
+            "kind": grouped["likelihood_kind"].first().fillna("none"),
+            measure(quality).title: grouped[quality].mean(),
+        }
+    )
+    table["rank by likelihood"] = table["bits per dimension"].rank()
+    table["rank by quality"] = table[measure(quality).title].rank()
+    look = looks(list(axes.names))
+    named = table.rename(index={name: entry.label for name, entry in look.items()})
+    return named.rename_axis("family").sort_values("rank by quality").reset_index()
+
+
+def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) -> alt.LayerChart:
+    """Quality against the seconds that one image takes, at the largest x; the larger a mark, the more of the real
+    images are covered. Each seed is a small ring, each family its mean."""
+    done = finished(rows)
+    assert axes.series is not None
+    done = done[done[axes.x].astype(float) == max(axes.ticks)]
+    columns = {"value": quality, "speed": SPEED, "covered": DIVERSITY}
+    points = pd.DataFrame({new: pd.to_numeric(done[old], errors="coerce") for new, old in columns.items()})
+    points = points.assign(series=done[axes.series].astype(str), seed=done["seed"]).dropna()
+    names = [name for name in axes.names if name in set(points["series"])]
+    look = looks(names)
+    means = points.groupby("series")[["value", "speed", "covered"]].mean().reset_index()
+    colour, _ = marks.colour_and_shape(look, 4)
+    low, high = points["speed"].min() * 0.6, points["speed"].max() * 2.2
+    x = alt.X(
+        "speed:Q",
+        title=f"{measure(SPEED).title} (log scale)",
+        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        axis=alt.Axis(values=log_ticks(low, high), format="~g", grid=False),
+    )
+    y_scale, y_axis = marks.y_of(points["value"], None, True)
+    y = alt.Y("value:Q", title=axis_title(quality), scale=y_scale, axis=y_axis)
+    size = alt.Size(
+        "covered:Q",
+        title=f"{measure(DIVERSITY).title}",
+        scale=alt.Scale(type="sqrt", domain=[0, 1], range=[20, 700]),
+        legend=alt.Legend(orient="bottom", values=[0.2, 0.5, 0.8], format=".0%"),
+    )
+    tips = [
+        alt.Tooltip("label:N", title=field(axes.series)),
+        alt.Tooltip("value:Q", title=measure(quality).title, format=".3~g"),
+        alt.Tooltip("speed:Q", title=measure(SPEED).title, format=".3~g"),
+        alt.Tooltip("covered:Q", title=measure(DIVERSITY).title, format=".0%"),
+    ]
+    labelled = marks.labelled(means, look)
+    rings = alt.Chart(marks.labelled(points, look)).mark_point(
+        filled=False, size=26, strokeWidth=1, opacity=0.5
+    )
+    centres = alt.Chart(labelled).mark_point(filled=True, opacity=0.85)
+    words = alt.Chart(labelled).mark_text(align="left", dx=14, fontSize=11, color=NEUTRAL)
+    return marks.layered(
+        [
+            rings.encode(x=x, y=y, color=colour, tooltip=[*tips, alt.Tooltip("seed:O")]),
+            centres.encode(x=x, y=y, color=colour, size=size, tooltip=tips),
+            words.encode(x=x, y=y, text="label:N"),
+        ],
+        height,
+    )

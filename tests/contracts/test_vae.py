@@ -294,6 +294,8 @@ def test_a_continued_fit_is_the_straight_one(name: str, tmp_path: Path) -> None:
         ("vector", {"beta": -1.0}, "model.beta: -1.0"),
         ("vector", {"free_bits": math.nan}, "model.free_bits: nan"),
         ("vector", {"multipliers": ()}, "model.multipliers"),
+        ("vector", {"blocks": 0}, "model.blocks: 0"),
+        ("vector", {"latent": "vectro"}, "Did you mean 'vector'"),
         ("ladder", {"latent_width": 0}, "model.latent_width: 0"),
         ("ladder", {"layers": (1,)}, "each of the 2 levels"),
         ("ladder", {"layers": (0, 0)}, "one layer in all"),

@@ -19,7 +19,10 @@ from workbench.models.variational import (
 )
 from workbench.nn.layers import ChannelNorm, convolution, zeroed
 from workbench.nn.towers import DownTower, Flat, ToImage, Unflat, UpTower, lowest_sides
+from workbench.registry import unknown
 from workbench.spec import VAESpec
+
+LATENTS = ("vector", "spatial")
 
 
 class VAE(VariationalModel):
@@ -32,6 +35,8 @@ class VAE(VariationalModel):
     def __init__(self, spec: VAESpec, event: Event) -> None:
         super().__init__(event, beta=spec.beta, free_bits=spec.free_bits, conditional=spec.conditional)
         require_sizes(spec)
+        if spec.latent not in LATENTS:
+            raise unknown("model.latent", spec.latent, LATENTS)
         channels, sides = event.shape[0], event.shape[1:]
         widths = tuple(spec.width * multiplier for multiplier in spec.multipliers)
         rank, top = len(sides), widths[-1]

@@ -173,6 +173,7 @@ def require_sizes(spec: VAESpec | LadderVAESpec) -> None:
     """Raises UserError for a size in `spec` that is not a positive whole number."""
     sizes = {"width": (spec.width,), "multipliers": spec.multipliers, "patch": (spec.patch,)}
     sizes |= {"latent_width": (spec.latent_width,)}
+    sizes |= {"blocks": (spec.blocks,)} if isinstance(spec, VAESpec) else {}
     for field, values in sizes.items():
         if not values or min(values) < 1:
             raise UserError(f"model.{field}: {getattr(spec, field)} given; whole numbers from 1 are needed")

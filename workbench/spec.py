@@ -147,7 +147,7 @@ class AutoregressiveFlowSpec:
     patch: int = 2
     blocks: int = 4
     layers: int = 2
-    width: int = 96
+    width: int = 64
     noise_std: float = 0.1
     dropout: float = 0.0
     conditional: bool = True

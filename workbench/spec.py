@@ -160,8 +160,8 @@ class GANSpec:
 
     `width` channels at the finest level of either, times `multipliers` below, `blocks` residual blocks a level; `patch`
     is the side in pixels of the patches of the finest level. `latent` is the dimension of the generator's input and
-    `gamma` the weight of the penalties. Train it with `OptimiserSpec(beta_1=0.0)`: a momentum that outlives the
-    opponent's answer makes the two circle each other.
+    `gamma` the weight of the penalties. Train it with `OptimiserSpec(beta_1=0.0, beta_2=0.99)`, as R3GAN: a momentum
+    that outlives the opponent's answer makes the two circle each other.
     """
 
     latent: int = 64

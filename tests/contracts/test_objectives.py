@@ -59,6 +59,13 @@ def test_log_normal_has_the_stated_law() -> None:
     assert float(ratio.std()) == pytest.approx(1.2, abs=0.03)
 
 
+def test_uniform_log_snr_has_the_stated_law() -> None:
+    t = NOISE_DENSITIES["uniform_log_snr"](stratified(1000, stream(0, "t")), LinearVP())
+    spacings = LinearVP().log_snr(t).sort().values.diff()
+    torch.testing.assert_close(spacings, spacings.mean().expand(999), rtol=1e-6, atol=0)
+    assert float(t.min()) < 2e-4 and float(t.max()) > 0.99
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
 def test_step_bound_is_the_divergence_of_two_gaussians(fraction: float) -> None:
     schedule, t = discrete(), 7 / 20

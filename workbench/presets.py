@@ -184,9 +184,12 @@ def generative_trial(
     sampling: SamplingSpec,
     learning_rate: float | None = None,
     beta_1: float = 0.9,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
     probes: tuple[str, ...] = (),
 ) -> TrialSpec:
-    """The trial of a model at a data set and scale, with the batch, schedules, rows and measures that all share."""
+    """The trial of a model at a data set and scale, with the schedules, rows and measures that all share; the learning
+    rate and the batch are those of the size where none are given."""
     s = size(data, scale)
     return TrialSpec(
         source=FitSpec(
@@ -196,9 +199,9 @@ def generative_trial(
                 learning_rate=learning_rate or s.learning_rate,
                 beta_1=beta_1,
                 warmup_images=min(10_000, images_seen // 10),
-                weight_decay=0.0,
+                weight_decay=weight_decay,
             ),
-            budget=BudgetSpec(images_seen=images_seen, batch_size=s.batch_size),
+            budget=BudgetSpec(images_seen=images_seen, batch_size=batch_size or s.batch_size),
             ema_halflife_images=max(s.batch_size, images_seen // 20),
         ),
         sampling=replace(sampling, rows=s.rows),

@@ -68,7 +68,7 @@ FIT_SECONDS: dict[str, dict[Scale, float]] = {
 
 
 def _families(data: str) -> dict[str, Family]:
-    """All families for a data set, each of 0.40 to 0.47 million parameters, those of both networks of the GAN counted.
+    """All families for a data set, each of 0.39 to 0.47 million parameters, those of both networks of the GAN counted.
 
     On the larger images all networks start from patches, as the U-Net does."""
     small = data == "digits"

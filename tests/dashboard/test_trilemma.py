@@ -1,0 +1,82 @@
+"""Families compared at once: winners, ranks and the chart, on tables whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import answer, trilemma
+from pipelines.axes import Axes
+
+AXES = Axes("budget", "family", (0.25, 1.0), ("diffusion", "gan", "vae"))
+QUALITY = "frechet[cnn]"
+
+
+def rows() -> pd.DataFrame:
+    """The GAN is ahead at the small budget, diffusion at the large one; the VAE has the best likelihood."""
+    distances = {
+        0.25: {"diffusion": 8.0, "gan": 4.0, "vae": 9.0},
+        1.0: {"diffusion": 1.0, "gan": 3.0, "vae": 3.1},
+    }
+    bits = {"diffusion": 3.0, "gan": np.nan, "vae": 2.0}
+    kinds = {"diffusion": "bound", "gan": None, "vae": "bound"}
+    seconds = {"diffusion": 0.2, "gan": 0.01, "vae": 0.01}
+    return pd.DataFrame(
+        [
+            {
+                "family": family,
+                "budget": budget,
+                "seed": seed,
+                QUALITY: value * (1 + 0.02 * seed),
+                "coverage[cnn]": 0.9 - 0.1 * (family == "gan"),
+                "single_seconds": seconds[family],
+                "bits_per_dim": bits[family],
+                "likelihood_kind": kinds[family],
+                "panel": "network",
+                "status": "FINISHED",
+            }
+            for budget, by_family in distances.items()
+            for family, value in by_family.items()
+            for seed in range(3)
+        ]
+    )
+
+
+def test_the_winner_is_given_for_each_budget() -> None:
+    best = trilemma.winners(rows(), AXES, QUALITY)
+    assert best["budget"].tolist() == [0.25, 1.0]
+    assert best["best"].tolist() == ["GAN", "Diffusion, 20 evaluations"]
+    assert best["next"].tolist() == ["Diffusion, 20 evaluations", "GAN"]
+    assert best["apart"].tolist() == [True, True]
+    assert best["mean"].tolist() == pytest.approx([4.08, 1.02], rel=1e-3)
+
+
+def test_of_a_measure_where_more_is_better_the_largest_wins() -> None:
+    best = trilemma.winners(rows(), AXES, "coverage[cnn]")
+    assert best["mean"].tolist() == pytest.approx([0.9, 0.9])
+    assert not best["apart"].any(), "two families cover alike"
+
+
+def test_ranks_by_likelihood_leave_out_what_has_none() -> None:
+    table = trilemma.likelihoods(rows(), AXES, QUALITY).set_index("family")
+    assert table["rank by quality"].tolist() == [1, 2, 3]
+    assert table.loc["VAE", "rank by likelihood"] == 1
+    assert table.loc["Diffusion, 20 evaluations", "rank by likelihood"] == 2
+    assert np.isnan(table.loc["GAN", "rank by likelihood"]) and table.loc["GAN", "kind"] == "none"
+    text = answer.frame_table(table.reset_index())
+    assert "| GAN | – |" in text and "| VAE | 2.00 |" in text
+
+
+def test_the_chart_shows_the_whole_budget_alone() -> None:
+    chart = trilemma.chart(rows(), AXES, QUALITY).to_dict()
+    shown = [pd.DataFrame(data) for data in chart["datasets"].values()]
+    centres = next(data for data in shown if len(data) == 3)
+    assert sorted(centres["value"]) == pytest.approx([1.02, 3.06, 3.162])
+    assert max(len(data) for data in shown) == 9
+
+
+def test_it_applies_where_speed_and_diversity_were_measured() -> None:
+    assert trilemma.applies(rows(), AXES)
+    assert not trilemma.applies(rows().drop(columns="single_seconds"), AXES)
+    assert not trilemma.applies(rows(), Axes("budget", None, (0.25, 1.0), ()))

@@ -1,0 +1,47 @@
+"""The families that are compared: of equal size, for equal seconds, each known to the models and to the vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+
+import studies
+from pipelines.vocabulary import LABELS
+from workbench.families import FIT_SECONDS, family
+from workbench.models import Event, GenerativeModel, build
+from workbench.registry import UserError
+from workbench.spec import DataSpec, FitSpec
+
+EVENTS = {
+    "digits": Event(shape=(1, 8, 8), classes=10, levels=17, std=0.75),
+    "fashion_mnist": Event(shape=(1, 28, 28), classes=10, levels=256, std=0.7),
+}
+FAMILIES = sorted({dict(one)["family"] for one in studies.study("why_diffusion").arms})
+
+
+@pytest.mark.parametrize("data", EVENTS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_are_generative_and_of_equal_size(name: str, data: str) -> None:
+    fit = family(DataSpec(name=data), "quick", family=name).source
+    assert isinstance(fit, FitSpec)
+    model = build(fit.model, EVENTS[data])
+    assert isinstance(model, GenerativeModel)
+    assert 0.39e6 < sum(p.numel() for p in model.parameters()) < 0.48e6
+    assert name in LABELS
+
+
+@pytest.mark.parametrize("data", EVENTS)
+def test_budgets_are_shares_of_equal_seconds(data: str) -> None:
+    def images(name: str, budget: float) -> int:
+        fit = family(DataSpec(name=data), "standard", family=name, budget=budget).source
+        assert isinstance(fit, FitSpec)
+        return fit.budget.images_seen
+
+    for name in FAMILIES:
+        assert images(name, 0.25) == pytest.approx(images(name, 1.0) / 4, abs=1)
+    assert images("diffusion", 1.0) == images("ddpm_1000", 1.0) > images("gan", 1.0)
+    assert FIT_SECONDS[data]["quick"] < FIT_SECONDS[data]["standard"] < FIT_SECONDS[data]["full"]
+
+
+def test_an_unknown_family_is_told() -> None:
+    with pytest.raises(UserError, match=r"family: unknown name .vaee."):
+        family(DataSpec(), "quick", family="vaee")

@@ -311,7 +311,7 @@ def training(spec: Spec, steps: int) -> FitSpec:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_flow_overfits_one_batch(name: str) -> None:
-    data, spec = toy(), training(SPECS[name], 100)
+    data, spec = toy(), training(SPECS[name], 200)
     fitted = fit(spec, data, execution=Execution(threads=1))
     first, last = (fitted.history[at]["loss_likelihood"] for at in (0, -1))
     assert last < first - 1.0, (first, last)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench.nn import BACKBONES, backbone
+from workbench.nn import BACKBONES, Backbone, backbone
 from workbench.nn.layers import ChannelNorm, SelfAttention
-from workbench.nn.unet import fold, pad, unfold
+from workbench.nn.patches import fold, unfold
+from workbench.nn.unet import pad
+from workbench.registry import UserError
 from workbench.rng import stream
-from workbench.spec import BackboneSpec
+from workbench.spec import BackboneSpec, with_fields
 
 SHAPES = [(2, 9), (1, 8, 8), (3, 7, 5), (1, 4, 4, 4)]
 
 
-def network(name: str, shape: tuple[int, ...], outputs: int = 2) -> nn.Module:
-    spec = BackboneSpec(name=name, width=32, multipliers=(1, 2), blocks=1, attention=(False, True), patch=2)
+def network(name: str, shape: tuple[int, ...], outputs: int = 2) -> Backbone:
+    patch = 2 if name.startswith("unet") or math.gcd(*shape[1:]) % 2 == 0 else 1
+    spec = BackboneSpec(name=name, width=32, blocks=2, patch=patch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = backbone(spec, event_shape=shape, outputs=outputs, classes=3)
         for parameter in net.parameters():  # leave the identity of the start, so that every branch counts
-            nn.init.normal_(parameter, std=0.1)
+            parameter.data += 0.1 * torch.randn_like(parameter)
     return net
 
 
@@ -63,6 +68,98 @@ def test_a_fresh_network_says_nothing(name: str) -> None:
     net = backbone(spec, event_shape=(1, 8, 8), outputs=1, classes=0)
     x, level, _ = inputs((1, 8, 8))
     assert not net(x, level).any()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_are_what_forward_computes(name: str) -> None:
+    net, given = network(name, (1, 8, 8)), inputs((1, 8, 8))
+    seen: dict[str, Tensor] = {}
+    with torch.no_grad():
+        net(*given, seen.__setitem__)
+        assert tuple(seen) == net.feature_names
+        last = net.feature_names[-1]
+        found = net.features(*given, names=[last])
+        assert set(found) == {last}
+        assert torch.equal(found[last], seen[last])
+        block = net.get_submodule(last)  # a feature bears the name of the block that computes it
+        handle = block.register_forward_hook(lambda module, args, out: out * 0)
+        assert not net.features(*given, names=[last])[last].any()
+        handle.remove()
+    assert all(feature.shape[0] == 4 and feature.ndim == 4 for feature in seen.values())
+    with pytest.raises(UserError, match="nowhere"):
+        net.features(*given, names=["nowhere"])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_places_count(name: str) -> None:
+    """A network without positions would commute with every permutation of the patches; a plain image tells."""
+    net, (_, level, labels) = network(name, (1, 8, 8)), inputs((1, 8, 8))
+    with torch.no_grad():
+        out = net(torch.ones(4, 1, 8, 8), level, labels)
+    patches = fold(out, 2).flatten(2)
+    assert float(patches.std(dim=2).mean()) > 1e-3 * float(patches.std())
+
+
+@pytest.mark.parametrize("name", ["dit", "uvit"])
+def test_without_positions_a_transformer_commutes_with_permutations(name: str) -> None:
+    net, (x, level, labels) = network(name, (1, 16)), inputs((1, 16))
+    order = torch.randperm(8, generator=stream(0, "order"))
+    moved = unfold(fold(x, 2)[..., order], 2)
+    with torch.no_grad():
+        assert not torch.allclose(
+            fold(net(moved, level, labels), 2), fold(net(x, level, labels), 2)[..., order], atol=1e-2
+        )
+        net.places.zero_()
+        torch.testing.assert_close(
+            fold(net(moved, level, labels), 2),
+            fold(net(x, level, labels), 2)[..., order],
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("name", ["unet", "convnext"])
+def test_convolutions_see_their_neighbourhood_alone(name: str) -> None:
+    """One level without attention: the value at one end of a long row changes nothing beyond the receptive field."""
+    spec = BackboneSpec(name=name, blocks=1, multipliers=(1,), attention=(False,))
+    net = backbone(spec, event_shape=(1, 64), outputs=1, classes=0)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=stream(0, "weights"))
+    # 3 blocks of 2 convolutions and one at each end, of 3; one block with a convolution of 5.
+    radius = {"unet": 8, "convnext": 2}[name]
+    x = torch.zeros(1, 1, 64, requires_grad=True)
+    net(x, torch.zeros(1))[0, 0, 32].backward()
+    assert x.grad is not None
+    (reached,) = x.grad[0, 0].nonzero(as_tuple=True)
+    assert (int(reached.min()), int(reached.max())) == (32 - radius, 32 + radius)
+
+
+@pytest.mark.parametrize("name", ["dit", "uvit", "convnext", "mixer"])
+def test_a_patch_that_does_not_divide_is_told(name: str) -> None:
+    with pytest.raises(UserError, match=r"patch: 3 .* 8 x 8.*1, 2, 4, 8"):
+        backbone(BackboneSpec(name=name, patch=3), event_shape=(1, 8, 8), outputs=1, classes=0)
+
+
+@pytest.mark.parametrize("name", ["unet_transformer", "dit", "uvit"])
+def test_heads_that_do_not_divide_are_told(name: str) -> None:
+    with pytest.raises(UserError, match="multiple of 32"):
+        backbone(BackboneSpec(name=name, width=40), event_shape=(1, 8, 8), outputs=1, classes=0)
+
+
+@pytest.mark.parametrize("field", ["width", "blocks", "patch"])
+def test_a_network_has_an_extent(field: str) -> None:
+    with pytest.raises(UserError, match=rf"{field}: 0"):
+        backbone(with_fields(BackboneSpec(), {field: 0}), event_shape=(1, 8, 8), outputs=1, classes=0)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bf16_agrees(name: str) -> None:
+    net, given = network(name, (1, 8, 8)), inputs((1, 8, 8))
+    with torch.no_grad():
+        exact = net(*given)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = net(*given).float()
+    assert float((rounded - exact).std() / exact.std()) < 0.1
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (2, 8, 6), (1, 4, 6, 2)], ids=str)

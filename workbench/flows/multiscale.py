@@ -17,7 +17,7 @@ from workbench.flows.bijections import (
     LabelAffine,
     halves,
 )
-from workbench.nn.unet import fold, unfold
+from workbench.nn.patches import fold, unfold
 
 # The network of a coupling: (inputs, outputs) in channels -> (x [B, inputs, *S], labels [B]) -> [B, outputs, *S].
 Network = Callable[[int, int], nn.Module]

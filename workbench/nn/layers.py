@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from workbench.registry import UserError
 
+HEAD_WIDTH = 32  # channels of a head of attention
+
 CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
@@ -17,11 +19,11 @@ CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
 }
 
 
-def convolution(rank: int, inputs: int, outputs: int, kernel: int) -> nn.Module:
+def convolution(rank: int, inputs: int, outputs: int, kernel: int, *, groups: int = 1) -> nn.Module:
     """A convolution over `rank` spatial axes that keeps their size. Raises UserError for a rank outside 1 to 3."""
     if rank not in CONVOLUTION:
         raise UserError(f"data: a convolutional network needs rows of 1 to 3 spatial axes, not {rank}")
-    return CONVOLUTION[rank](inputs, outputs, kernel, padding=kernel // 2)
+    return CONVOLUTION[rank](inputs, outputs, kernel, padding=kernel // 2, groups=groups)
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
@@ -66,21 +68,34 @@ class NoiseEmbedding(nn.Module):
         return torch.cat([phase.cos(), phase.sin()], dim=1)
 
 
-class SelfAttention(nn.Module):
-    """Residual multi-head self-attention over positions (Vaswani et al., 2017): [B, C, *S] -> same.
+def heads_of(channels: int, head_width: int) -> int:
+    """The number of heads. Raises UserError for channels that are no multiple of `head_width`."""
+    if channels % head_width:
+        raise UserError(
+            f"backbone.width: attention over {channels} channels needs a multiple of {head_width}"
+        )
+    return channels // head_width
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of queries [B, heads, P, D] to keys and values [B, heads, T, D]: [B, P, heads D].
 
     Queries and keys are normalised (Dehghani et al., 2023), which bounds the logits in bf16. Written as plain matrix
     products: with the few positions where it is used, their backward on a CPU is several times faster than that of the
     fused kernel.
     """
+    q, k = (F.layer_norm(u, u.shape[-1:]) for u in (q, k))
+    weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed: Tensor = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    return mixed
 
-    def __init__(self, channels: int, head_width: int = 32) -> None:
+
+class SelfAttention(nn.Module):
+    """Residual multi-head self-attention over positions (Vaswani et al., 2017): [B, C, *S] -> same."""
+
+    def __init__(self, channels: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        if channels % head_width:
-            raise UserError(
-                f"backbone.width: attention over {channels} channels needs a multiple of {head_width}"
-            )
-        self.heads = channels // head_width
+        self.heads = heads_of(channels, head_width)
         self.norm = ChannelNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))
@@ -89,8 +104,5 @@ class SelfAttention(nn.Module):
         positions = self.norm(x).flatten(2).mT  # [B, P, C]
         # [B, P, 3 C] -> three times [B, heads, P, C / heads]
         q, k, v = self.to_qkv(positions).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = (F.layer_norm(u, u.shape[-1:]) for u in (q, k))
-        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
-        mixed = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)  # [B, P, C]
-        out: Tensor = x + self.out(mixed).mT.reshape(x.shape)
+        out: Tensor = x + self.out(attend(q, k, v)).mT.reshape(x.shape)
         return out

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.nn.layers import convolution, zeroed
-from workbench.nn.unet import double, fold, halve, pad, unfold
+from workbench.nn.patches import fold, unfold
+from workbench.nn.unet import double, halve, pad
 from workbench.registry import UserError
 
 SLOPE = 0.2  # of the leaky rectifier below zero

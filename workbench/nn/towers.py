@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.nn.layers import ChannelNorm, convolution, zeroed
-from workbench.nn.unet import ResidualBlock, crop, double, fold, halve, pad, unfold
+from workbench.nn.patches import fold, unfold
+from workbench.nn.unet import ResidualBlock, crop, double, halve, pad
 
 
 class DownTower(nn.Module):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.nn.layers import ChannelNorm, NoiseEmbedding, SelfAttention, convolution, zeroed
+from workbench.nn.base import Backbone, Record, ignore
+from workbench.nn.layers import ChannelNorm, SelfAttention, convolution, zeroed
+from workbench.nn.patches import fold, unfold
 from workbench.registry import UserError
 from workbench.shapes import over_rows
 from workbench.spec import BackboneSpec
 
+# Builds a module (x [B, C, *S], tokens [B, T, D]) -> [B, C, *S] from C and D.
+Attending = Callable[[int, int], nn.Module]
+
 
 class ResidualBlock(nn.Module):
     """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)); scale and shift [B, C] come from the embedding
-    [B, E], and are 1 and 0 where `embedding` E is 0 and forward gets None."""
+    [B, E], and are 1 and 0 where `embedding` E is 0 and forward gets None. It has no use for the tokens of the
+    condition, at which a block that ends in a transformer looks."""
 
     def __init__(
         self, rank: int, inputs: int, outputs: int, embedding: int, attention: bool, dropout: float
@@ -31,7 +38,7 @@ class ResidualBlock(nn.Module):
         self.attention = SelfAttention(outputs) if attention else nn.Identity()
         self.dropout = dropout
 
-    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None, tokens: Tensor | None = None) -> Tensor:
         h = self.conv_in(F.silu(self.norm_in(x)))
         if self.modulation is None:
             h = self.norm_out(h)
@@ -43,18 +50,38 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class UNet(nn.Module):
-    """Network (x [B, C, *S], noise_level [B], labels [B] or None) -> [B, outputs, *S], of unit variance in and out.
+class AttendingBlock(nn.Module):
+    """A residual block, and behind it a module that looks at the tokens [B, T, D] of the condition as well."""
+
+    def __init__(self, residual: ResidualBlock, attending: nn.Module) -> None:
+        super().__init__()
+        self.residual, self.attending = residual, attending
+
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
+        out: Tensor = self.attending(self.residual(x, embedding), tokens)
+        return out
+
+
+class UNet(Backbone):
+    """The convolutional U-Net.
 
     Patches of `patch` pixels a side are folded into channels first. Each further level halves the resolution by
     averaging and doubles it again by repetition; every block on the way up sees the output of its twin on the way down.
-    Label `classes` stands for "no label". Sides need not be powers of two: they are padded with the edge value.
+    Sides need not be powers of two: they are padded with the edge value. Where a level has attention, its blocks end in
+    self-attention, or in what `attending` builds. Features: `down.<level>.<block>`, `middle`, `up.<level>.<block>`,
+    the levels of `up` numbered from the lowest resolution.
     """
 
     def __init__(
-        self, spec: BackboneSpec, *, event_shape: tuple[int, ...], outputs: int, classes: int
+        self,
+        spec: BackboneSpec,
+        *,
+        event_shape: tuple[int, ...],
+        outputs: int,
+        classes: int,
+        attending: Attending | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(spec, classes=classes)
         if len(spec.multipliers) != len(spec.attention):
             raise UserError(
                 f"backbone.attention: {len(spec.attention)} values given; one for each of the "
@@ -64,13 +91,14 @@ class UNet(nn.Module):
         rank = len(sides)
         self.patch, self.sides = spec.patch, sides
         embedding = 4 * spec.width
-        self.noise_embedding = NoiseEmbedding(spec.width)
-        self.label_embedding = nn.Embedding(classes + 1, 2 * spec.width) if classes else None
         self.embed = nn.Sequential(
             nn.Linear(2 * spec.width, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
 
-        def block(inputs: int, width: int, attention: bool) -> ResidualBlock:
+        def block(inputs: int, width: int, attention: bool) -> nn.Module:
+            if attention and attending is not None:
+                residual = ResidualBlock(rank, inputs, width, embedding, False, spec.dropout)
+                return AttendingBlock(residual, attending(width, 2 * spec.width))
             return ResidualBlock(rank, inputs, width, embedding, attention, spec.dropout)
 
         widths = [spec.width * multiplier for multiplier in spec.multipliers]
@@ -89,29 +117,29 @@ class UNet(nn.Module):
             below = width
         self.norm_out = ChannelNorm(widths[0])
         self.conv_out = zeroed(convolution(rank, widths[0], outputs * spec.patch**rank, 3))
+        places = [f"{level}.{block}" for level in range(len(widths)) for block in range(spec.blocks)]
+        self.feature_names = (*(f"down.{p}" for p in places), "middle", *(f"up.{p}" for p in places))
 
-    def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None) -> Tensor:
-        embedding = self.noise_embedding(noise_level)
-        if self.label_embedding is not None:
-            if labels is None:
-                labels = torch.full_like(
-                    noise_level, self.label_embedding.num_embeddings - 1, dtype=torch.long
-                )
-            embedding = embedding + self.label_embedding(labels)
-        embedding = self.embed(embedding.to(x.dtype))
-
+    def forward(
+        self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, record: Record = ignore
+    ) -> Tensor:
+        tokens = self.conditions(noise_level, labels)
+        embedding = self.embed(tokens.sum(dim=1).to(x.dtype))
         h = self.conv_in(fold(pad(x, self.multiple), self.patch))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = halve(h) if level else h
-            for block in cast(nn.ModuleList, blocks):
-                h = block(h, embedding)
+            for index, block in enumerate(cast(nn.ModuleList, blocks)):
+                h = block(h, embedding, tokens)
+                record(f"down.{level}.{index}", h)
                 skips.append(h)
-        h = self.middle(h, embedding)
+        h = self.middle(h, embedding, tokens)
+        record("middle", h)
         for level, blocks in enumerate(self.up):
             h = double(h) if level else h
-            for block in cast(nn.ModuleList, blocks):
-                h = block(torch.cat([h, skips.pop()], dim=1), embedding)
+            for index, block in enumerate(cast(nn.ModuleList, blocks)):
+                h = block(torch.cat([h, skips.pop()], dim=1), embedding, tokens)
+                record(f"up.{level}.{index}", h)
         return crop(unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch), self.sides)
 
     @property
@@ -131,26 +159,6 @@ def crop(x: Tensor, sides: tuple[int, ...]) -> Tensor:
     """The first `sides` positions of [B, C, *S], without what `pad` added."""
     for axis, side in enumerate(sides, start=2):
         x = x.narrow(axis, 0, side)
-    return x
-
-
-def fold(x: Tensor, patch: int) -> Tensor:
-    """Patches into channels: [B, C, *S] -> [B, C patch^rank, *(S / patch)]."""
-    if patch == 1:
-        return x
-    for axis in range(2, x.ndim):  # each pass moves one axis of the patch into the channels
-        split = x.reshape(*x.shape[:axis], -1, patch, *x.shape[axis + 1 :])
-        x = split.movedim(axis + 1, 2).flatten(1, 2)
-    return x
-
-
-def unfold(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `fold`: [B, C patch^rank, *S] -> [B, C, *(S patch)]."""
-    if patch == 1:
-        return x
-    for axis in reversed(range(2, x.ndim)):
-        split = x.reshape(len(x), -1, patch, *x.shape[2:])
-        x = split.movedim(2, axis + 1).flatten(axis, axis + 1)
     return x
 
 

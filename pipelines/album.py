@@ -83,9 +83,10 @@ def _chosen(done: pd.DataFrame, axes: Axes) -> list[tuple[str, str, float]]:
             (f"{axes.x} {value:g}", names[0], value)
             for value in (values[0], values[len(values) // 2], values[-1])
         ]
+    look, shown = looks(names), [name for name in FAVOURITES if name in names]
+    if not shown:  # whole models rather than samplers: all of them, at their best
+        return [(f"{look[name].label}, {values[-1]:g}", name, values[-1]) for name in names]
     value = SHOWN if SHOWN in values else values[len(values) // 2]
-    shown = [name for name in FAVOURITES if name in names] or names[:4]
-    look = looks(names)
     chosen = [(f"{look[name].label}, {value:g}", name, value) for name in shown]
     return [*chosen, (f"{look[shown[0]].label}, {values[-1]:g}", shown[0], values[-1])]
 

@@ -19,12 +19,16 @@ ONE = "all"  # the name of the only curve, where a study has one
 
 @dataclass(frozen=True)
 class Axes:
-    """`x` is the column of the x axis, `series` that of the curves (None: one curve), `ticks` the values of x."""
+    """`x` is the column of the x axis, `series` that of the curves (None: one curve), `ticks` the values of x, `names`
+    those of the curves. `facet` is a column whose values, the `facets`, are shown one at a time (None: there is none).
+    """
 
     x: str
     series: str | None
     ticks: tuple[float, ...]
     names: tuple[str, ...]
+    facet: str | None = None
+    facets: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -33,7 +37,8 @@ class Axes:
 
 
 def axes_of(study: Study) -> Axes:
-    """The axes of a study. Of the fields that its arms vary, the first of numbers is x, the first of words the series.
+    """The axes of a study. Of the fields that its arms vary, the first of numbers is x, the first of words the series,
+    the second of words the facet.
 
     Raises ValueError for a study whose arms vary no number.
     """
@@ -52,8 +57,24 @@ def axes_of(study: Study) -> Axes:
     if not numbers:
         raise ValueError(f"study {study.name!r}: its arms vary no number that could be an axis")
     x, ticks = next(iter(numbers.items()))
-    series = next(iter(words), None)
-    return Axes(x, series, tuple(ticks), tuple(map(str, words[series])) if series else ())
+    series, facet = (*words, None, None)[:2]
+    return Axes(
+        x,
+        series,
+        tuple(ticks),
+        tuple(map(str, words[series])) if series else (),
+        facet,
+        tuple(map(str, words[facet])) if facet else (),
+    )
+
+
+def at_facet(rows: pd.DataFrame, axes: Axes, value: str = "") -> pd.DataFrame:
+    """The rows of one facet, of the first that has rows where none is given; all rows of a study without facets."""
+    if axes.facet is None or axes.facet not in rows:
+        return rows
+    found = rows[axes.facet].astype(str)
+    chosen = value or next((one for one in axes.facets if one in set(found)), "")
+    return rows[found == chosen]
 
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:

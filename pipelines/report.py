@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import altair as alt
@@ -21,10 +22,10 @@ from mlflow.exceptions import MlflowException
 
 import studies
 from pipelines import album, answer, command, figures, results, servers, stack, trilemma, verdict
-from pipelines.axes import Axes, axes_of, finished, measures_of
+from pipelines.axes import Axes, at_facet, axes_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
-from pipelines.vocabulary import axis_title, in_text, measure
+from pipelines.vocabulary import axis_title, field, in_text, measure, word
 from workbench.registry import UserError, unknown
 from workbench.spec import Study
 
@@ -129,7 +130,7 @@ class Page:
         bad = answer.failures(rows)
         options = f"{study.name} --data {data} --scale {scale}"
         command_line = f"python -m pipelines.study {options} --seeds {' '.join(map(str, seeds))}"
-        primary = study.primary
+        primary, shown = study.primary, at_facet(rows, across)
         return [
             f"# {study.question}",
             f"**{answer.summary_line(decisions)}** {made}",
@@ -140,20 +141,15 @@ class Page:
             INTERVALS,
             answer.remarks(decisions),
             answer.second_opinion(study, verdict.second_opinions(study, network)),
-            f"## Quality against {in_text(across.x)}",
-            self._figure(
-                "quality", lambda: figures.quality_chart(rows, across, primary), axis_title(primary)
-            ),
-            f"{measure(primary).meaning} {QUALITY}",
-            answer.primary_table(rows, across, primary),
+            *self._quality_parts(),
             "## Quality against time",
             self._figure(
-                "time", lambda: figures.cost_chart(rows, across, primary), "Quality against seconds"
+                "time", lambda: figures.cost_chart(shown, across, primary), "Quality against seconds"
             ),
             f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
             self._oracle_part(),
             self._trilemma_part(),
-            *album.parts(rows, across, self.folder, self._artifact),
+            *album.parts(shown, across, self.folder, self._artifact),
             "## Other measures",
             answer.measures_table(study, rows, measures_of(study, rows)[1:]),
             "Mean ± standard deviation over training seeds.",
@@ -167,6 +163,22 @@ class Page:
             "## Make it again",
             f"```bash\n{command_line}\npython -m pipelines.report {options}\n```",
         ]
+
+    def _quality_parts(self) -> list[str]:
+        """The primary measure against x, for one facet after the other."""
+        across, primary = self.axes, self.study.primary
+        parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {QUALITY}"]
+        for facet in across.facets or ("",):
+            rows = at_facet(self.rows, across, facet)
+            if finished(rows).empty:
+                continue
+            name, title = "-".join(filter(None, ("quality", facet))), axis_title(primary)
+            parts += [
+                f"### {field(str(across.facet))} {word(facet)}" if facet else "",
+                self._figure(name, partial(figures.quality_chart, rows, across, primary), title),
+                answer.primary_table(rows, across, primary),
+            ]
+        return parts
 
     def _oracle_part(self) -> str:
         if finished(self.rows, "oracle").empty:

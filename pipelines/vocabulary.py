@@ -139,6 +139,7 @@ FIELDS: dict[str, str] = {
     "nfe": "Network evaluations per sample",
     "timesteps": "Diffusion steps T of the forward process",
     "sample_seconds": "Seconds to draw all samples",
+    "matching": "Compared at",
     "budget": "Training budget, as a share of the full one",
 }
 # What a word of an arm is called; samplers have theirs in the table above.
@@ -157,6 +158,9 @@ LABELS: dict[str, str] = {
     "uvit": "U-ViT",
     "convnext": "Isotropic ConvNet",
     "mixer": "MLP-Mixer",
+    "parameters": "equal parameters",
+    "flops": "equal FLOPs",
+    "seconds": "equal seconds",
 }
 EXTRACTORS: dict[str, str] = {"cnn": "CNN features", "random_conv": "random features"}
 
@@ -183,6 +187,11 @@ def field(name: str) -> str:
     return FIELDS.get(name, name.replace("_", " "))
 
 
+def word(name: str) -> str:
+    """A word of an arm as it is shown: `equal parameters` for `parameters`."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
 def in_text(name: str) -> str:
     """A column of the arms in the middle of a sentence: `diffusion steps T of the forward process`."""
     words = field(name)
@@ -199,5 +208,5 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
             result[name] = SAMPLERS[name]
         else:
             look = next(spare, _SPARE[-1])
-            result[name] = Look(LABELS.get(name, name.replace("_", " ")), look.colour, look.shape)
+            result[name] = Look(word(name), look.colour, look.shape)
     return result

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.families import family
+from workbench.networks import network
 from workbench.presets import continuous, ddpm
 from workbench.registry import UserError, look_up
 from workbench.spec import Arm, DataSpec, OracleMeasureSpec, Scale, Study, TrialSpec, with_fields
@@ -19,6 +20,7 @@ PRESETS: dict[str, Callable[..., TrialSpec]] = {
     "continuous": continuous,
     "ddpm": ddpm,
     "family": family,
+    "network": network,
 }
 
 

@@ -282,11 +282,15 @@ class OracleMeasureSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One row of a study: where samples come from, how they are drawn, what is measured."""
+    """One row of a study: where samples come from, how they are drawn, what is measured.
+
+    `label` tells apart rows that are alike in all else, where a study compares one model in several ways.
+    """
 
     source: FitSpec | OracleSpec
     sampling: SamplingSpec
     measures: MeasureSpec | OracleMeasureSpec
+    label: str = ""
 
 
 # An arm is what distinguishes a trial from the base trial of its study: names and values. A dotted name is a field of

@@ -59,7 +59,7 @@ def card(study: Study) -> None:
         with right:
             try:
                 chart = figures.quality_chart(
-                    verdict.at(table, *shown[0]),
+                    axes.at_facet(verdict.at(table, *shown[0]), axes.axes_of(study)),
                     axes.axes_of(study),
                     study.primary,
                     height=400,

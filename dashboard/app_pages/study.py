@@ -7,6 +7,7 @@ import streamlit as st
 import studies
 from dashboard import evidence, gallery, ledger, live, source
 from pipelines import axes, verdict
+from pipelines.vocabulary import field, word
 
 store = source.current()
 names = list(studies.names())
@@ -55,12 +56,25 @@ network = rows[rows["panel"] == "network"]
 across = axes.axes_of(study)
 
 evidence.verdicts(study, network)
-evidence.quality(study, rows, across)
-evidence.cost_and_oracle(study, rows, across)
-evidence.families(study, rows, across)
+shown = rows
+if across.facet is not None:
+    have = [one for one in across.facets if one in set(network[across.facet].astype(str))]
+    facet = st.segmented_control(
+        field(across.facet),
+        have,
+        default=have[0],
+        format_func=word,
+        key="facet",
+        bind="query-params",
+        required=True,
+    )
+    shown = axes.at_facet(rows, across, facet)
+evidence.quality(study, shown, across)
+evidence.cost_and_oracle(study, shown, across)
+evidence.families(study, shown, across)
 
 st.header("Pictures", anchor="pictures")
-gallery.section(store, network, across)
+gallery.section(store, shown[shown["panel"] == "network"], across)
 
 ledger.trials(store, study, rows, across)
 ledger.reproduce(store, study, network, data, scale)

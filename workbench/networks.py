@@ -1,0 +1,80 @@
+"""Backbones of diffusion models at equal parameters, equal FLOPs or equal seconds: what `backbones` compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from workbench.presets import generative_trial
+from workbench.registry import look_up
+from workbench.sizes import SIZES_OF_BACKBONES, backbone_spec
+from workbench.spec import DataSpec, DiffusionSpec, SamplingSpec, Scale, TrialSpec
+
+SOLVER = SamplingSpec(sampler="dpmpp_2m", nfe=20, time_grid="uniform_log_snr")
+SMOKE_IMAGES = 1_000
+
+# Of 1, 2, 4 and 8 thousandths the rate of least validation loss after 20,000 digits: four trials for each backbone.
+LEARNING_RATES = {
+    "unet": 4e-3,
+    "unet_transformer": 4e-3,
+    "dit": 8e-3,
+    "uvit": 8e-3,
+    "convnext": 8e-3,
+    "mixer": 8e-3,
+}
+
+# Training images of every backbone at the whole budget; at equal seconds, of the U-Net.
+IMAGES: dict[str, dict[Scale, int]] = {
+    "digits": {"quick": 40_000, "standard": 300_000, "full": 2_000_000},
+    "fashion_mnist": {"quick": 20_000, "standard": 150_000, "full": 5_000_000},
+}
+
+# Training images in a second of one core over those of the U-Net, at equal FLOPs.
+SPEED: dict[str, dict[str, float]] = {
+    "digits": {
+        "unet": 1.0,
+        "unet_transformer": 0.74,
+        "dit": 0.76,
+        "uvit": 0.94,
+        "convnext": 0.74,
+        "mixer": 0.70,
+    },
+    "fashion_mnist": {
+        "unet": 1.0,
+        "unet_transformer": 0.80,
+        "dit": 0.55,
+        "uvit": 0.56,
+        "convnext": 0.50,
+        "mixer": 0.57,
+    },
+}
+
+
+def network(
+    data: DataSpec,
+    scale: Scale,
+    *,
+    backbone: str = "unet",
+    matching: str = "parameters",
+    budget: float = 1.0,
+) -> TrialSpec:
+    """A diffusion model with a small backbone, matched to the U-Net in `parameters`, `flops` or `seconds`, trained for
+    the share `budget` of the images of the data set and scale.
+
+    Networks of equal seconds are those of equal FLOPs, trained on as many images as they see in the U-Net's time.
+    Raises UserError for a backbone or matching that is not known.
+    """
+    name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
+    spec = backbone_spec(backbone, name, "small", "parameters" if matching == "parameters" else "flops")
+    speed = look_up(SPEED[name], backbone, "backbone")
+    share = look_up({"parameters": 1.0, "flops": 1.0, "seconds": speed}, matching, "matching")
+    images = SMOKE_IMAGES if scale == "smoke" else int(budget * share * IMAGES[name][scale])
+    trial = generative_trial(
+        data,
+        scale,
+        model=DiffusionSpec(backbone=spec),
+        images_seen=images,
+        sampling=SOLVER,
+        learning_rate=LEARNING_RATES[backbone],
+        probes=("single_seconds",),
+    )
+    return replace(trial, label=matching)  # the U-Net is the same in all three

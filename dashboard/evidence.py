@@ -148,5 +148,5 @@ def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     )
     st.caption(
         "Dotted: the Pareto front, the arms that no other beats in both quality and seconds; its labels name the "
-        f"sampler and {in_text(axes.x)}. {timing(rows)}"
+        f"curve and {in_text(axes.x)}. {timing(rows)}"
     )

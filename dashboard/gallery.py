@@ -92,7 +92,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
         x = st.select_slider(
             field(axes.x),
             values,
-            value=10.0 if 10.0 in values else values[len(values) // 2],
+            value=10.0 if 10.0 in values else values[-1],
             format_func=lambda value: f"{value:g}",
             key="steps",
             bind="query-params",
@@ -125,7 +125,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
                 alt=f"Samples of {look[name].label} at {field(axes.x)} {x:g}, a column for each class",
             )
     st.caption(
-        "Every grid starts from the same noise: the same cell shows what each sampler makes of the same start. "
+        "Every grid starts from the same noise: the same cell shows what each makes of the same start. "
         "A column is a class."
     )
     _sheet(source, rows, axes, seed)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from pipelines.names import column_of
-from workbench.spec import Study
+from workbench.spec import Arm, Study
 
 NICE = (1, 2, 5)
 PROBED = ("bits_per_dim", "single_seconds")
@@ -38,7 +38,7 @@ class Axes:
 
 def axes_of(study: Study) -> Axes:
     """The axes of a study. Of the fields that its arms vary, the first of numbers is x, the first of words the series,
-    the second of words the facet.
+    a second of words that the first does not tell the facet.
 
     Raises ValueError for a study whose arms vary no number.
     """
@@ -57,7 +57,10 @@ def axes_of(study: Study) -> Axes:
     if not numbers:
         raise ValueError(f"study {study.name!r}: its arms vary no number that could be an axis")
     x, ticks = next(iter(numbers.items()))
-    series, facet = (*words, None, None)[:2]
+    series = next(iter(words), None)
+    facet = next(
+        (name for name in words if series and name != series and _crossed(study, series, name)), None
+    )
     return Axes(
         x,
         series,
@@ -66,6 +69,16 @@ def axes_of(study: Study) -> Axes:
         facet,
         tuple(map(str, words[facet])) if facet else (),
     )
+
+
+def _crossed(study: Study, one: str, other: str) -> bool:
+    """Whether a value of the column `one` goes with several of `other`, rather than telling it."""
+    pairs = {(columns.get(one), columns.get(other)) for columns in map(_columns, study.arms)}
+    return len(pairs) > len({first for first, _ in pairs})
+
+
+def _columns(arm: Arm) -> dict[str, object]:
+    return {column_of(path): value for path, value in arm}
 
 
 def at_facet(rows: pd.DataFrame, axes: Axes, value: str = "") -> pd.DataFrame:

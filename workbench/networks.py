@@ -25,7 +25,7 @@ LEARNING_RATES = {
 # Training images of every backbone at the whole budget; at equal seconds, of the U-Net.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 40_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 20_000, "standard": 150_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 10_000, "standard": 60_000, "full": 5_000_000},
 }
 
 # Training images in a second of one core over those of the U-Net, at equal FLOPs.

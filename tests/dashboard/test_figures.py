@@ -15,6 +15,7 @@ import studies
 from pipelines import axes, figures, pictures, verdict, vocabulary
 
 STEP, STEPS = studies.study("step_sweep"), studies.study("diffusion_steps")
+BACKBONES = studies.study("backbones")
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 SIGHTS = {
     "normal": np.eye(3),
@@ -240,3 +241,18 @@ def test_seconds_can_be_a_measure_and_a_cost() -> None:
     assert {"frechet[cnn]", "gradient_variation", "sample_seconds"} <= set(axes.measures_of(STEPS, table))
     chart = figures.quality_chart(table, axes.axes_of(STEPS), "sample_seconds").to_dict()
     assert max(len(data) for data in chart["datasets"].values()) == len(table)
+
+
+def test_the_second_word_of_the_arms_is_shown_one_value_at_a_time() -> None:
+    across = axes.axes_of(BACKBONES)
+    assert (across.x, across.series, across.facet) == ("budget", "backbone", "matching")
+    assert axes.axes_of(STEP).facet is None
+    table = trial_rows(BACKBONES)
+    for facet in across.facets:
+        rows = axes.at_facet(table, across, facet)
+        assert set(rows["matching"]) == {facet}
+        chart = figures.quality_chart(rows, across, "frechet[cnn]").to_dict()
+        assert max(len(data) for data in chart["datasets"].values()) == len(rows) == len(table) / 3
+    first = axes.at_facet(table[table["matching"] != across.facets[0]], across)
+    assert set(first["matching"]) == {across.facets[1]}
+    assert axes.at_facet(table, axes.axes_of(STEP)) is table

@@ -75,8 +75,11 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     assert not app.exception
     assert app.title[0].value == studies.study(name).question
     assert f"python -m pipelines.study {name} --data digits --scale quick --seeds 0 1 2" in text_of(app)
-    charts = len(app.get("vega_lite_chart"))
-    assert charts == (7 if studies.study(name).oracle else 6)  # claims, quality, time, and the exact panel
+    study = studies.study(name)
+    compared = "family" in dict(study.arms[0])
+    # The claims, quality, time; and where there are such, the exact panel and the comparison of families.
+    assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + (study.oracle is not None) + compared
+    assert any("Likelihood" in text.value for text in app.markdown) == compared
     assert len(app.get("image")) >= 3
     assert all(element.proto.alt for element in app.get("vega_lite_chart"))
 

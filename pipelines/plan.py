@@ -178,12 +178,13 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 
 
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
-    data = data_label(spec.data)
+    data, label = data_label(spec.data), model_label(spec.model)
+    told = tuple((path, value) for path, value in varied if str(value).replace("_", " ") not in label)
     return Stage(
         kind="fit",
         body="pipelines.fits:fit",
         key=key(spec),
-        name=f"{model_label(spec.model)} {arm_text(varied)}".rstrip() + f", seed {spec.seed}, {data} {scale}",
+        name=f"{label} {arm_text(told)}".rstrip() + f", seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
         params=(("data", data), ("scale", scale), *flat_params(spec)),
@@ -253,7 +254,7 @@ def model_label(spec: ModelSpec) -> str:
     """A family in words, with its network where it can have several: `diffusion unet`, `coupling flow`."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(spec).__name__.removesuffix("Spec"))
     network = getattr(spec, "backbone", spec)
-    return " ".join(filter(None, (words.lower(), getattr(network, "name", ""))))
+    return " ".join(filter(None, (words.lower(), getattr(network, "name", "").replace("_", " "))))
 
 
 def arm_text(arm: Arm) -> str:

@@ -1,6 +1,6 @@
 """The base trials that studies start from: a row for each data set and scale.
 
-`smoke` proves that everything runs, in seconds; `quick` answers on a laptop in minutes; `standard` takes an hour on two
+`smoke` proves that everything runs, in seconds; `quick` answers on a laptop in minutes; `standard` takes an hour or two on two
 cores; `full` is meant for a GPU or a cluster.
 """
 

@@ -34,7 +34,7 @@ def other(value: Any) -> Any:
     if isinstance(value, (int, float)):
         return value + 1
     if isinstance(value, tuple):
-        return (*value, value[-1])
+        return (*value, *value[-1:]) if value else ("other",)
     return "other"
 
 

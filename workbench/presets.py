@@ -1,7 +1,7 @@
 """The base trials that studies start from: a row for each data set and scale.
 
-`smoke` proves that everything runs, in seconds; `quick` answers on a laptop in minutes; `standard` takes an hour or two on two
-cores; `full` is meant for a GPU or a cluster.
+`smoke` proves that everything runs, in seconds; `quick` answers on a laptop in minutes; `standard` takes an hour or
+two on two cores; `full` is meant for a GPU or a cluster.
 """
 
 from __future__ import annotations

@@ -23,11 +23,10 @@ KINDS = (
 
 
 def applies(rows: pd.DataFrame, axes: Axes) -> bool:
-    """Whether the study compares families whose speed and diversity were measured."""
+    """Whether the study compares families whose speed, diversity and likelihood were measured."""
     done = finished(rows)
-    return axes.series is not None and all(
-        name in done and done[name].notna().any() for name in (SPEED, DIVERSITY)
-    )
+    wanted = (SPEED, DIVERSITY, LIKELIHOOD)
+    return axes.series is not None and all(name in done and done[name].notna().any() for name in wanted)
 
 
 def winners(rows: pd.DataFrame, axes: Axes, name: str) -> pd.DataFrame:

@@ -76,7 +76,8 @@ def test_the_chart_shows_the_whole_budget_alone() -> None:
     assert max(len(data) for data in shown) == 9
 
 
-def test_it_applies_where_speed_and_diversity_were_measured() -> None:
+def test_it_applies_where_speed_diversity_and_likelihood_were_measured() -> None:
     assert trilemma.applies(rows(), AXES)
-    assert not trilemma.applies(rows().drop(columns="single_seconds"), AXES)
+    for name in ("single_seconds", "coverage[cnn]", "bits_per_dim"):
+        assert not trilemma.applies(rows().drop(columns=name), AXES)
     assert not trilemma.applies(rows(), Axes("budget", None, (0.25, 1.0), ()))

@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import run
-from benchmarks.report import RESULTS, Report
+from benchmarks.report import Report, Timing
 from benchmarks.timing import interleaved
 from workbench.execution import Execution
 
@@ -26,17 +25,8 @@ PASSES: tuple[Pass, ...] = ("forward", "forward and backward")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(Timing):
     """Measure matrix products and 3x3 convolutions in float32 and bf16, forward and backward."""
-
-    threads: int = 0
-    """CPU threads; 0: as many as there are CPUs."""
-    rounds: int = 5
-    """How often each case is timed, in turn with the others."""
-    gpu: bool = False
-    """On the GPU."""
-    out: Path = RESULTS
-    """Folder for the table as Markdown and JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

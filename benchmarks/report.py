@@ -18,6 +18,20 @@ RESULTS = Path("benchmarks/results")
 Row = dict[str, str | float | int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a benchmark that times cases in turn is run."""
+
+    threads: int = 0
+    """CPU threads; 0: as many as there are CPUs."""
+    rounds: int = 5
+    """How often each case is timed, in turn with the others."""
+    gpu: bool = False
+    """On the GPU."""
+    out: Path = RESULTS
+    """Folder for the table as Markdown and JSON."""
+
+
 @dataclass(kw_only=True)
 class Report:
     """A table of a benchmark, with what it means and on what it was measured."""

@@ -9,13 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import limit, run
-from benchmarks.report import RESULTS, Report
+from benchmarks.report import Report, Timing
 from benchmarks.timing import interleaved
 from benchmarks.train import LEVELS, default_fit, random_dataset
 from pipelines.drawing import batch_rows, draw
@@ -31,19 +30,11 @@ SAMPLERS = ("dpmpp_2m", "ddim", "unipc", "heun", "ddpm", "sde_dpmpp_2m")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(Timing):
     """Time drawing 28 x 28 images in 10 evaluations of the default network, and measuring them."""
 
-    threads: int = 0
-    """CPU threads; 0: as many as there are CPUs."""
-    rounds: int = 5
-    """How often each case is timed, in turn with the others."""
     rows: int = 10_000
     """Rows that the measures are timed on."""
-    gpu: bool = False
-    """On the GPU."""
-    out: Path = RESULTS
-    """Folder for the table as Markdown and JSON."""
 
 
 def network(execution: Execution) -> DiffusionModel:

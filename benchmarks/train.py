@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import limit, run
-from benchmarks.report import RESULTS, Report
+from benchmarks.report import Report, Timing
 from workbench import training
 from workbench.data import Dataset, Split, to_float
 from workbench.execution import Execution
@@ -30,17 +29,8 @@ TRAIN_ROWS, VALIDATION_ROWS, CLASSES, LEVELS = 2_048, 64, 10, 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(Timing):
     """Time the training loop on images of random bytes: cost depends on shapes alone."""
-
-    threads: int = 0
-    """CPU threads of the cases that use all; 0: as many as there are CPUs."""
-    rounds: int = 5
-    """How often each case is timed, in turn with the others."""
-    gpu: bool = False
-    """On the GPU."""
-    out: Path = RESULTS
-    """Folder for the table as Markdown and JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ def main() -> int:
             for nodes in arguments.nodes:
                 with simulated(nodes) as on_nodes:
                     count, ideal = STAGES_A_NODE * nodes, STAGES_A_NODE * WAIT_SECONDS
-                    row(f"{nodes} nodes", "waiting", count, on_nodes, ideal)
+                    row(f"{nodes} node{'s' * (nodes > 1)}", "waiting", count, on_nodes, ideal)
             began = time.monotonic()
             found = len(tracking.runs([experiment]))
             report.notes.append(f"Finding {found:,} finished stages again: {time.monotonic() - began:.2f} s.")

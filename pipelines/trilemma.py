@@ -90,7 +90,7 @@ def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) ->
     look = looks(names)
     means = points.groupby("series")[["value", "speed", "covered"]].mean().reset_index()
     colour, _ = marks.colour_and_shape(look, 4)
-    low, high = points["speed"].min() * 0.6, points["speed"].max() * 2.2
+    low, high = points["speed"].min() * 0.6, points["speed"].max() * 6  # room for the last name
     x = alt.X(
         "speed:Q",
         title=f"{measure(SPEED).title} (log scale)",

@@ -76,7 +76,9 @@ class Peer(Contender):
     """A network of somebody else's, trained by a plain loop: AdamW, warm-up and cosine, averaged weights."""
 
     learning_rate = 1e-4
-    warmup_steps = 500
+    warmup_share = (
+        0.05  # of the seconds: in steps, as the examples have it, a short training would be all warm-up
+    )
     reduced = False
 
     @abstractmethod
@@ -110,7 +112,7 @@ class Peer(Contender):
                 break
             for group in optimiser.param_groups:
                 decay = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * share)).item())
-                group["lr"] = self.learning_rate * min(1, (steps + 1) / self.warmup_steps) * decay
+                group["lr"] = self.learning_rate * min(1, share / self.warmup_share) * decay
             with self.autocast(execution):
                 loss = self.loss(network, x_0, labels)
             optimiser.zero_grad(set_to_none=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from workbench.models.base import Event, GenerativeModel, Objective, Watch
+from workbench.models.labels import labels_of, require_no_guidance
 from workbench.nn.residual import ResidualDiscriminator, ResidualGenerator
 from workbench.registry import UserError
 from workbench.rng import Draws
@@ -80,14 +81,12 @@ class GAN(GenerativeModel):
     ) -> Tensor:
         """Rows [B, *S] of the generator, in one evaluation; of `sampling` nothing but the seed behind `draws` counts.
 
-        Raises UserError for guidance, which needs a denoiser, and for labels that are missing.
+        Raises UserError for guidance, which needs a denoiser, and for wrong labels.
         """
-        if sampling.guidance != 1.0:
-            raise UserError(f"guidance: {sampling.guidance} given; a GAN has none, so 1 is needed")
-        if self.classes and cond is None:
-            raise UserError("labels: none given; this GAN was trained on labelled rows and needs them")
+        require_no_guidance(sampling)
         latents = draws.normal("latent", shape=(self.spec.latent,))
-        rows: Tensor = self.generator(latents, cond if self.classes else None)
+        cond = labels_of(len(latents), cond, self.classes, latents.device) if self.classes else None
+        rows: Tensor = self.generator(latents, cond)
         if watch is not None:
             watch.evaluations += len(rows)
         return rows.float()

@@ -1,4 +1,4 @@
-"""The labels that a family without a "no label" is conditioned on, checked."""
+"""What families other than diffusion are asked for when they draw, checked: labels, and no guidance."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def labels_of(rows: int, cond: Tensor | None, classes: int, device: torch.device
         return torch.zeros(rows, dtype=torch.long, device=device)
     if cond is None or len(cond) != rows:
         given = "none" if cond is None else str(len(cond))
-        raise UserError(f"labels: {given} given for {rows} rows; a conditional flow needs one for each row")
+        raise UserError(
+            f"labels: {given} given for {rows} rows; a model that was trained with them needs one for each row"
+        )
     if rows and (int(cond.min()) < 0 or int(cond.max()) >= classes):
         raise UserError(
-            f"labels: {int(cond.min())} to {int(cond.max())} given; this flow knows 0 to {classes - 1}"
+            f"labels: {int(cond.min())} to {int(cond.max())} given; this model knows 0 to {classes - 1}"
         )
     return cond
 
@@ -29,4 +31,6 @@ def labels_of(rows: int, cond: Tensor | None, classes: int, device: torch.device
 def require_no_guidance(sampling: SamplingSpec) -> None:
     """Raises UserError for a guidance scale that a family without an unconditional score cannot follow."""
     if sampling.guidance != 1.0:
-        raise UserError(f"sampling.guidance: {sampling.guidance} given; a flow is drawn unguided, with 1")
+        raise UserError(
+            f"sampling.guidance: {sampling.guidance} given; only diffusion models are guided, others are drawn with 1"
+        )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
+from workbench.models.labels import require_no_guidance
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import LadderVAESpec, SamplingSpec, VAESpec
@@ -137,10 +138,7 @@ class VariationalModel(GenerativeModel):
         self, draws: Draws, cond: Tensor | None, sampling: SamplingSpec, watch: Watch | None = None
     ) -> Tensor:
         """Rows [B, *S]: the decoder's medians for latents from the prior. Raises UserError for guidance."""
-        if sampling.guidance != 1.0:
-            raise UserError(
-                f"sampling.guidance: {sampling.guidance} given; an autoencoder is not guided and accepts 1.0"
-            )
+        require_no_guidance(sampling)
         if watch is not None:
             watch.evaluations += len(draws)
         return self.decode(draws.normal("latent", shape=self.latent_shape), cond)

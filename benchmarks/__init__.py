@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pipelines import command, servers
 
-_Arguments = TypeVar("_Arguments")
+_Arguments = TypeVar("_Arguments", bound=command.IsDataclass)
 
 
 def run(kind: type[_Arguments], measure: Callable[[_Arguments], None], *, name: str) -> int:

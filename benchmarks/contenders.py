@@ -116,7 +116,7 @@ class Peer(Contender):
             with self.autocast(execution):
                 loss = self.loss(network, x_0, labels)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             self._network = averaged() or network
@@ -170,9 +170,9 @@ class Diffusers(Peer):
 
         return update
 
-    def build_twin(self, network: nn.Module) -> nn.Module:
+    def build_twin(self, network: Any) -> nn.Module:
         """A network of the same kind, for the averaged weights."""
-        twin: nn.Module = type(network).from_config(network.config)  # type: ignore[attr-defined]
+        twin: nn.Module = type(network).from_config(network.config)
         return twin
 
     def draw(self, data: Dataset, sampler: str, rows: int, nfe: int, execution: Execution) -> Tensor:

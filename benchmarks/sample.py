@@ -21,9 +21,9 @@ from pipelines.drawing import batch_rows, draw
 from workbench import metrics
 from workbench.data import to_float
 from workbench.execution import Execution
-from workbench.models import Classifier, DiffusionModel, Event, restore
+from workbench.models import Classifier, DiffusionModel, Event
 from workbench.presets import MEASURES, classifier_fit
-from workbench.spec import ClassifierSpec, DataSpec, SamplingSpec
+from workbench.spec import ClassifierSpec, DataSpec, DiffusionSpec, SamplingSpec
 
 SIDE, NFE = 28, 10
 SAMPLERS = ("dpmpp_2m", "ddim", "unipc", "heun", "ddpm", "sde_dpmpp_2m")
@@ -39,10 +39,11 @@ class Arguments(Timing):
 
 def network(execution: Execution) -> DiffusionModel:
     """The default network, untrained: cost depends on shapes alone."""
-    spec, data = default_fit(), random_dataset(SIDE)
+    spec, data = default_fit().model, random_dataset(SIDE)
+    assert isinstance(spec, DiffusionSpec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = DiffusionModel(spec.model, Event.of(data))  # type: ignore[arg-type]
+        model = DiffusionModel(spec, Event.of(data))
     execution.place(model)
     return model.requires_grad_(False).eval()
 
@@ -127,8 +128,7 @@ def _measuring(rows: int) -> dict[str, float]:
     spec = classifier_fit(DataSpec(name="fashion_mnist"), "standard").model
     assert isinstance(spec, ClassifierSpec)
     event = Event(shape=(1, SIDE, SIDE), classes=10, levels=LEVELS, std=0.7)
-    judge = Classifier(spec, event)
-    judge = restore(spec, event, judge.state_dict())  # type: ignore[assignment]
+    judge = Classifier(spec, event).requires_grad_(False).eval()
     generator = torch.Generator().manual_seed(0)
     images = [
         to_float(torch.randint(0, LEVELS, (rows, 1, SIDE, SIDE), generator=generator), LEVELS) for _ in "ab"

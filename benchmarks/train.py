@@ -95,7 +95,7 @@ def flops_per_image(spec: FitSpec, side: int) -> tuple[float, float]:
     (objective,) = model.objectives()
     x_0 = to_float(data.train.images[:2], LEVELS)
     with FlopCounterMode(display=False) as counter:
-        objective.loss(x_0, data.train.labels[:2], torch.Generator().manual_seed(0)).mean().backward()  # type: ignore[no-untyped-call]
+        objective.loss(x_0, data.train.labels[:2], torch.Generator().manual_seed(0)).mean().backward()
     return counter.get_total_flops() / 2, float(sum(p.numel() for p in model.parameters()))
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import tyro
 
@@ -19,7 +19,15 @@ from workbench.registry import UserError, unknown
 
 LOG = logging.getLogger(__name__)
 USER_MISTAKE, FAILURE = 2, 1
-_Arguments = TypeVar("_Arguments")
+
+
+class IsDataclass(Protocol):
+    """What `dataclasses.fields` takes."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+_Arguments = TypeVar("_Arguments", bound=IsDataclass)
 
 
 def parse(kind: type[_Arguments], argv: Sequence[str] | None, *, program: str) -> _Arguments:
@@ -40,7 +48,7 @@ def parse(kind: type[_Arguments], argv: Sequence[str] | None, *, program: str) -
             raise  # --help
         raise UserError(_sentence(told.getvalue())) from None
     if rest:
-        options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
         if rest[0].startswith("--"):
             raise unknown("option", rest[0].partition("=")[0], [*options, "--help"])
         raise UserError(

@@ -65,14 +65,14 @@ def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
     threads = torch.get_num_threads()
     execution.apply()
     try:
-        model = execution.place(build(spec, event)).eval()
+        model = execution.place(build(spec, event).eval())
         rows = Split(torch.rand(PROBE_ROWS, *event.shape) * 2 - 1, torch.zeros(PROBE_ROWS, dtype=torch.int64))
-        (objective, *_) = model.objectives()  # type: ignore[operator]
         taken = []
         with torch.no_grad(), execution.autocast():
             for _ in range(3):
                 began = time.perf_counter()
-                objective.loss(rows.images, rows.labels, torch.Generator().manual_seed(0))
+                for objective in model.objectives():
+                    objective.loss(rows.images, rows.labels, torch.Generator().manual_seed(0))
                 taken.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)

@@ -41,7 +41,7 @@ def reference(work: Work) -> Product:
     arrays["copy_threshold"] = np.array(train.copy_threshold)
     if real.probabilities is not None:
         arrays["probabilities"] = real.probabilities.numpy()
-    np.savez(work.folder / shared.REFERENCE, **arrays)  # type: ignore[arg-type]
+    np.savez(work.folder / shared.REFERENCE, allow_pickle=False, **arrays)
     return Product(metrics={names.FLOOR + names.stored(name): value for name, value in floors.items()})
 
 
@@ -67,7 +67,7 @@ def trial(work: Work) -> Product:
     shown, labels = to_display(rows.images, data.levels), rows.labels
     given = labels if labels is not None else torch.full((len(shown),), -1)
     arrays = {"images": shown.numpy(), "labels": given.numpy(), **(rows.trace or {})}
-    np.savez_compressed(work.folder / SAMPLES, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(work.folder / SAMPLES, allow_pickle=False, **arrays)
     needed = reference_of(spec)
     real, train = shared.reference_rows(work, needed)
     generated = shared.described(

@@ -6,9 +6,12 @@ import contextlib
 import resource
 import sys
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -47,8 +50,9 @@ class Execution:
         reduced = self.precision != torch.float32
         return torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext()
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def place(self, module: _Module) -> _Module:
         """The module on the device, in channels_last memory: what convolutions in bf16 want on CPU and GPU alike."""
+        # Torch takes both at once, though its annotations have no overload that says so.
         return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

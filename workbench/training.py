@@ -110,7 +110,7 @@ def fit(
                 with execution.autocast():
                     loss = objective.loss(x_0, y, generator).mean()
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
             norms[index, position.step % every] = norm

@@ -273,7 +273,7 @@ def test_floors_look_at_rows_that_were_not_trained_on_where_training_gives_the_a
 
 
 def changed(rows: Rows, **fields: object) -> Rows:
-    return Rows(**{**vars(rows), **fields})  # type: ignore[arg-type]
+    return Rows(**{**vars(rows), **fields})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import load, to_float
-from workbench.metrics import EXTRACTORS, METRICS, RandomConv, describe, extract, measure
+from workbench.metrics import EXTRACTORS, METRICS, RandomConv, Rows, describe, extract, measure
 from workbench.registry import UserError
 from workbench.rng import stream
 from workbench.spec import DataSpec
@@ -86,5 +86,5 @@ def test_random_features_rank_damage_to_real_digits(name: str) -> None:
     assert value(real[:50].repeat(10, 1, 1, 1)) > 2 * ladder[0]  # a tenth of the variety
 
 
-def described(rows: Tensor):  # type: ignore[no-untyped-def]
+def described(rows: Tensor) -> Rows:
     return describe(rows, None, extractors=("random_conv",), classifier=None)

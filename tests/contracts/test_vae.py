@@ -82,7 +82,7 @@ def test_far_tails_and_narrow_scales_have_finite_gradients() -> None:
     outputs = torch.tensor([[[40.0], [-40.0]], [[-40.0], [-40.0]], [[0.0], [30.0]]], requires_grad=True)
     law = DiscretisedLogistic.of(outputs, levels=256, std=0.5)
     log_prob = law.log_prob(torch.tensor([[[-1.0]], [[0.5]], [[1.0]]]))
-    log_prob.sum().backward()  # type: ignore[no-untyped-call]
+    log_prob.sum().backward()
     assert outputs.grad is not None
     assert bool(log_prob.isfinite().all() and outputs.grad.isfinite().all())
     assert (
@@ -154,7 +154,7 @@ def test_free_bits_are_free() -> None:
     divergences = torch.tensor([[0.1, 3.0], [0.3, 1.0]], requires_grad=True)
     cost = charged(divergences, 0.5)
     torch.testing.assert_close(cost.mean(0), torch.tensor([0.5, 2.0]))  # max(0.5, mean)
-    cost.sum().backward()  # type: ignore[no-untyped-call]
+    cost.sum().backward()
     assert divergences.grad is not None
     assert divergences.grad.tolist() == [[0, 1], [0, 1]]
 
@@ -221,7 +221,7 @@ def test_any_sides_and_every_parameter_gets_a_gradient(name: str, shape: tuple[i
     x, labels = images_of(event, 4), torch.tensor([0, 1, 0, 1])
     loss = model.loss(x, labels, stream(0, "loss"))
     assert loss.shape == (4,)
-    loss.sum().backward()  # type: ignore[no-untyped-call]
+    loss.sum().backward()
     for label, parameter in model.named_parameters():
         assert parameter.grad is not None and float(parameter.grad.abs().sum()) > 0, label
     assert model.decode(model.encode(x, labels), labels).shape == x.shape

@@ -13,7 +13,7 @@ from PIL import Image
 
 import studies
 from pipelines import answer, report, results, verdict
-from pipelines.verdict import Decision
+from pipelines.verdict import Answer, Decision
 from workbench.registry import UserError
 
 
@@ -119,8 +119,8 @@ def test_command_line_tells_mistakes_in_one_line(
 
 
 def test_summary_counts_answers() -> None:
-    answers = ("supported", "supported", "refuted", "inconclusive")
-    decisions = [Decision(claim=str(i), answer=one) for i, one in enumerate(answers)]  # type: ignore[arg-type]
+    answers: list[Answer] = ["supported", "supported", "refuted", "inconclusive"]
+    decisions = [Decision(claim=str(i), answer=one) for i, one in enumerate(answers)]
     expected = "Of 4 claims 2 are supported, 1 is refuted, 1 is inconclusive."
     assert answer.summary_line(decisions) == expected
 

@@ -7,6 +7,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from known_laws import (
+    DOUBLE,
+    LEVELS,
+    MEAN,
+    STD,
+    blurred,
+    every_schedule,
+    exact,
+    gaussian,
+    little_noise,
+    near,
+    on_levels,
+    points,
+)
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -23,70 +37,18 @@ from workbench.diffusion.likelihood import (
     strata,
 )
 from workbench.diffusion.objectives import least_variance, step_bound
-from workbench.diffusion.ode_likelihood import axes, ode_log_density, ode_log_prob, rademacher
-from workbench.diffusion.oracle import GaussianOracle, MixtureOracle
-from workbench.diffusion.schedule import Cosine, Discrete, LinearVP, Schedule, Straight, schedule_from
+from workbench.diffusion.oracle import GaussianOracle
+from workbench.diffusion.schedule import Discrete, LinearVP, Schedule, Straight, schedule_from
 from workbench.models import DiffusionModel, Event, HasLikelihood, build
 from workbench.rng import stream
 from workbench.shapes import over_rows
 from workbench.spec import BackboneSpec, DiffusionSpec, ScheduleSpec
-
-DOUBLE = torch.float64
-MEAN = torch.tensor([0.3, -0.2, 0.1], dtype=DOUBLE)
-STD = torch.tensor([0.2, 0.3, 0.25], dtype=DOUBLE)
-LEVELS = 65
-SCHEDULES = (LinearVP(), Cosine(), Straight())
-every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-
-
-def gaussian(schedule: Schedule) -> GaussianOracle:
-    return GaussianOracle(MEAN, STD, schedule)
 
 
 def discrete(timesteps: int) -> Discrete:
     schedule = schedule_from(ScheduleSpec(timesteps=timesteps))
     assert isinstance(schedule, Discrete)
     return schedule
-
-
-def on_levels(rows: int) -> Tensor:
-    """Rows of the Gaussian, each value moved to the nearest level."""
-    x = MEAN + STD * torch.randn(rows, 3, generator=stream(0, "rows"), dtype=DOUBLE)
-    return ((x + 1) / spacing(LEVELS)).round().clamp(0, LEVELS - 1) * spacing(LEVELS) - 1
-
-
-def exact(x_0: Tensor) -> Tensor:
-    """The probability of the cell around each row, in nats: [B]."""
-    half, law = 0.5 * spacing(LEVELS), Normal(MEAN, STD)
-    return (law.cdf(x_0 + half) - law.cdf(x_0 - half)).log().sum(1)
-
-
-def blurred(x_0: Tensor, ratio: float) -> Tensor:
-    """What the bound can reach at most for a density that is smooth over a cell: [B].
-
-    The posterior of y = x_0 + ratio noise is uniform over the cell, and q(y | x_0) is not: their divergence is lost.
-    """
-    entropy = 0.5 * math.log(2 * math.pi * math.e * ratio**2)
-    return exact(x_0) - 3 * (math.log(spacing(LEVELS)) - entropy)
-
-
-def little_noise(levels: int) -> float:
-    """The log-SNR at which half the distance of two levels is three deviations: they are told apart for certain."""
-    return 2 * math.log(6 / spacing(levels))
-
-
-def points(schedule: Schedule) -> MixtureOracle:
-    """Images of three values and nine levels, of which there are four."""
-    means = torch.tensor([[0, 1, 2], [0, 1, 4], [8, 3, 3], [5, 5, 0]], dtype=DOUBLE) * spacing(9) - 1
-    return MixtureOracle(torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=DOUBLE), means, 0.0, schedule)
-
-
-def near(estimates: Tensor, expected: Tensor, *, tolerance: float = 0.0) -> None:
-    """The mean of `estimates` over rows is that of `expected` to within four standard errors and `tolerance`."""
-    gap = estimates - expected
-    error = 4 * float(gap.std()) / len(gap) ** 0.5
-    assert error < 0.15, "the test would see nothing"
-    assert abs(float(gap.mean())) < error + tolerance, (float(gap.mean()), error)
 
 
 @every_schedule
@@ -201,84 +163,6 @@ def test_levels_are_told_apart_by_bayes() -> None:
     y = torch.full((9, 1), 0.31, dtype=DOUBLE)
     expected = -Normal(levels, 0.2).log_prob(y[0]).log_softmax(0)
     torch.testing.assert_close(level_term(levels[:, None], y, 0.2, 9), expected)
-
-
-@every_schedule
-def test_ode_density_is_exact_with_the_exact_divergence(schedule: Schedule) -> None:
-    """To 1e-3 nats: the law at the start is N(mean, std^2 + ratio^2); it is pushed on without loss."""
-    log_snr, oracle = 6.0, gaussian(schedule)
-    y = on_levels(20) + math.exp(-3) * torch.randn(20, 3, generator=stream(0, "noise"), dtype=DOUBLE)
-    density = ode_log_density(oracle, y, None, log_snr=log_snr, steps=80, probes=axes(y))
-    t, one = schedule.inverse(torch.tensor(log_snr, dtype=DOUBLE)), torch.ones((), dtype=DOUBLE)
-    (alpha, _), (_, sigma) = schedule(t), schedule(one)
-    (mean, std), (mean_1, std_1) = oracle.marginal(t), oracle.marginal(one)
-    of_oracle = Normal(mean / alpha, std / alpha).log_prob(y)
-    # The sampler starts from N(0, sigma^2), the oracle from its own law.
-    x_1 = oracle.flow(alpha * y, t, one)
-    start = Normal(torch.zeros_like(mean_1), sigma).log_prob(x_1) - Normal(mean_1, std_1).log_prob(x_1)
-    torch.testing.assert_close(density, (of_oracle + start).sum(1), rtol=0, atol=1e-3)
-
-
-def test_error_of_the_ode_density_is_of_fourth_order() -> None:
-    y, errors = on_levels(20), []
-    reference = ode_log_density(gaussian(LinearVP()), y, None, log_snr=6.0, steps=160, probes=axes(y))
-    for steps in (10, 20):
-        rough = ode_log_density(gaussian(LinearVP()), y, None, log_snr=6.0, steps=steps, probes=axes(y))
-        errors.append(float((rough - reference).norm()))
-    assert 3.5 < math.log2(errors[0] / errors[1]) < 4.7, errors
-
-
-def test_hutchinson_is_unbiased_and_axes_are_exact() -> None:
-    generator = stream(0, "jacobian")
-    jacobian = torch.randn(6, 6, generator=generator, dtype=DOUBLE)
-    rows = torch.zeros(2, 2, 3, dtype=DOUBLE)
-
-    def forms(probes: Tensor) -> Tensor:
-        v = probes.flatten(2)
-        return ((v @ jacobian.T) * v).sum(2)
-
-    torch.testing.assert_close(forms(axes(rows)).mean(0), jacobian.trace().expand(2))
-    drawn = forms(rademacher(rows, 20_000, generator)).flatten()
-    assert float(drawn.std()) > 1
-    assert abs(float(drawn.mean() - jacobian.trace())) < 4 * float(drawn.std()) / len(drawn) ** 0.5
-
-
-def test_hutchinson_estimates_the_density_of_a_mixture() -> None:
-    """Its Jacobian is not diagonal, so that signs alone do not give the trace."""
-    means = torch.tensor(
-        [[0.6, 0.3, -0.3], [-0.4, -0.2, 0.2]], dtype=DOUBLE
-    )  # of mean zero, as the sampler starts
-    oracle = MixtureOracle(torch.tensor([0.4, 0.6], dtype=DOUBLE), means, 0.25, LinearVP())
-    y = torch.tensor([[0.2, 0.1, 0.1]], dtype=DOUBLE).expand(10_000, 3)
-    full = ode_log_density(oracle, y[:1], None, log_snr=6.0, steps=80, probes=axes(y[:1]))
-    components = Normal(means, math.sqrt(0.25**2 + math.exp(-6))).log_prob(y[0]).sum(1)
-    known = torch.logsumexp(oracle.weights.log() + components, 0)
-    torch.testing.assert_close(full[0], known, rtol=0, atol=1e-3)
-    estimates = ode_log_density(
-        oracle, y, None, log_snr=6.0, steps=20, probes=rademacher(y, 1, stream(0, "probes"))
-    )
-    assert float(estimates.std()) > 0.01
-    near(estimates, known.expand(10_000), tolerance=0.01)
-
-
-@every_schedule
-def test_ode_estimate_is_the_probability_of_images(schedule: Schedule) -> None:
-    oracle, smooth = points(schedule), on_levels(4000)
-    for mean, weight in zip(oracle.means, oracle.weights, strict=True):
-        x_0 = mean.expand(4000, 3)
-        estimates = ode_log_prob(
-            oracle, x_0, None, levels=9, generator=stream(0, "ode"), steps=50, log_snr=little_noise(9)
-        )
-        near(estimates, weight.log().expand(4000), tolerance=0.02)
-    estimates = ode_log_prob(
-        gaussian(schedule),
-        smooth,
-        None,
-        levels=LEVELS,
-        generator=stream(0, "ode"),
-        log_snr=little_noise(LEVELS),
-    )
-    near(estimates, blurred(smooth, spacing(LEVELS) / 6), tolerance=0.03)  # of telling the levels apart
 
 
 def test_uniform_images_cost_the_logarithm_of_the_levels() -> None:

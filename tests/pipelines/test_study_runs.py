@@ -17,8 +17,8 @@ from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
-from workbench import expansion, presets
-from workbench.spec import DataSpec, Scale, Study, TrialSpec, with_fields
+from workbench import expansion, presets, training
+from workbench.spec import DataSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"
 COMMAND = [NAME, "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
@@ -167,8 +167,8 @@ def test_a_fit_that_was_cut_short_goes_on_from_its_checkpoint_to_the_same_weight
     again = dataclasses.replace(stage, key="fit again", experiment=tracking.experiment("fits again"))
     setting = Setting(tracking_uri=executed, execution="", checkpoint_seconds=0.0)
 
-    def interrupt(self: fits.Uploads, progress: object) -> None:
-        if progress.images_seen >= 1000:  # type: ignore[attr-defined]
+    def interrupt(self: fits.Uploads, progress: training.Progress) -> None:
+        if progress.images_seen >= 1000:
             raise errors.Stopped(15)
 
     with monkeypatch.context() as patch:
@@ -197,10 +197,10 @@ def test_a_trial_that_diverges_is_a_row_and_the_others_are_finished(
 
     draw = drawing.draw
 
-    def broken(model: object, dataset: object, spec: object, *rest: object, **named: object) -> object:
-        if spec.sampler == small.smoke_arms[0][0][1]:  # type: ignore[attr-defined]
+    def broken(model: object, dataset: object, spec: SamplingSpec, *rest: object, **named: object) -> object:
+        if spec.sampler == small.smoke_arms[0][0][1]:
             raise errors.Aborted("made to fail")
-        return draw(model, dataset, spec, *rest, **named)  # type: ignore[arg-type]
+        return draw(model, dataset, spec, *rest, **named)
 
     monkeypatch.setattr(drawing, "draw", broken)
     assert study.main([*COMMAND[:4], "1", *COMMAND[5:]]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,10 @@ FIELD = "source.model.schedule.timesteps"
 TIMESTEPS = (4, 10, 30, 100)
 
 
-def claim(statistic: Ratio | Slope, relation: str = "at_least", bound: float = 1.1) -> Claim:
-    return Claim(name="c", text="A claim.", statistic=statistic, relation=relation, bound=bound, why="")  # type: ignore[arg-type]
+def claim(
+    statistic: Ratio | Slope, relation: Literal["at_least", "at_most"] = "at_least", bound: float = 1.1
+) -> Claim:
+    return Claim(name="c", text="A claim.", statistic=statistic, relation=relation, bound=bound, why="")
 
 
 def study(*claims: Claim, arms: tuple = (A, B)) -> Study:

@@ -137,4 +137,4 @@ def test_a_claim_may_be_altered_only_by_a_copy() -> None:
     claim = STUDIES[0].claims[0]
     assert isinstance(replace(claim, bound=2.0), Claim)
     with pytest.raises(AttributeError):
-        claim.bound = 2.0  # type: ignore[misc]
+        claim.bound = 2.0

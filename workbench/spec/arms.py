@@ -36,7 +36,8 @@ def with_fields(spec: _Spec, fields: Mapping[str, Any] | Arm) -> _Spec:
     result: Any = spec
     for path, value in dict(fields).items():
         result = _with_field(result, path.split("."), value, path)
-    return result  # type: ignore[no-any-return]
+    final: _Spec = result
+    return final
 
 
 def _with_field(spec: Any, path: list[str], value: Any, whole: str) -> Any:

@@ -70,7 +70,7 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     except ValueError as error:
         st.caption(str(error))
         return
-    st.altair_chart(chart, alt=f"{axis_title(name)} against {in_text(axes.x)}, for each sampler and seed")
+    st.altair_chart(chart, alt=f"{axis_title(name)} against {in_text(axes.x)}, for each curve and seed")
     st.caption(
         f"{measure(name).meaning} Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut "
         "where they leave the picture. Dashed: real images against real images at the same number. Click the legend to "

@@ -124,16 +124,13 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
                 width="stretch",
                 alt=f"Samples of {look[name].label} at {field(axes.x)} {x:g}, a column for each class",
             )
-    st.caption(
-        "Every grid starts from the same noise: the same cell shows what each makes of the same start. "
-        "A column is a class."
-    )
+    st.caption(f"A column is a class; {album.SAME_NOISE if axes_module.one_start(rows) else album.SAME_SEED}")
     _sheet(source, rows, axes, seed)
     _way(source, rows, axes, names, x, seed)
 
 
 def _sheet(source: Source, rows: pd.DataFrame, axes: Axes, seed: int) -> None:
-    """One sample in every arm: a row a sampler, a column a number of steps."""
+    """One sample in every arm: a line a curve, a column a value of x."""
     st.markdown("#### One start, every arm")
     which = st.slider("Which sample", 1, 30, 3, key="sample", width=420) - 1
     cells, lines, columns = album.every_arm(rows, axes, seed, which, lambda run_id: samples(source, run_id))
@@ -143,7 +140,7 @@ def _sheet(source: Source, rows: pd.DataFrame, axes: Axes, seed: int) -> None:
     st.image(
         pictures.labelled_sheet(cells, lines, columns, side=SIDE),
         width="content",
-        alt=f"The same sample by each sampler, a row each; from left to right with more {in_text(axes.x)}",
+        alt=f"The same sample in every arm, a line each; from left to right with more {in_text(axes.x)}",
     )
     st.caption(f"From left to right: {in_text(axes.x)}.")
 
@@ -154,20 +151,25 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
     look = looks(names)
     have = [name for name in names if axes_module.run_of(rows, axes, name, x, seed)]
     if not have:
-        st.caption(f"No sampler was run at {x:g}.")
+        st.caption(f"Nothing was run at {x:g}.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         name = have[0]
         if axes.series:
             start = have.index("dpmpp_2m") if "dpmpp_2m" in have else 0
             name = st.selectbox(
-                "Sampler", have, index=start, format_func=lambda one: look[one].label, key="way", width=280
+                axes.series.replace("_", " ").capitalize(),
+                have,
+                index=start,
+                format_func=lambda one: look[one].label,
+                key="way",
+                width=280,
             )
         row = st.slider("Which image", 1, 8, 1, key="image", width=420) - 1
     run_id = axes_module.run_of(rows, axes, name, x, seed)
     found = trajectory(source, run_id) if run_id else None
     if found is None or row >= found.x_t.shape[1]:
-        st.caption("This trial stored no trajectory.")
+        st.caption("This trial stored no trajectory: its rows were drawn in one pass, or could not be read.")
         return
     st.image(
         pictures.way(found, row, side=SIDE),

@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from pipelines import pictures
-from pipelines.axes import Axes, finished, present, run_of
+from pipelines.axes import Axes, finished, one_start, present, run_of
 from pipelines.pictures import Bytes, Samples
 from pipelines.vocabulary import in_text, looks
 
@@ -25,6 +25,8 @@ WAY = (
     "Above, a real image as it is noised. Below, a sample as it is denoised ({}), and in the last line what the "
     "network takes the clean image to be."
 )
+SAME_NOISE = "the same cell of two grids began with the same noise."
+SAME_SEED = "the same cell of two grids has one seed: the same noise where both models start from noise of one shape."
 PROBLEMS = (OSError, ValueError, KeyError, MlflowException)
 Fetch = Callable[[str, str], Path]
 
@@ -66,10 +68,11 @@ def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[st
     if all(cell is None for line in cells for cell in line):
         return []
     pictures.labelled_sheet(cells, lines, columns, side=SIDE).save(folder / "sheet.png", optimize=True)
+    start = "the same noise" if one_start(done) else "the same class and seed"
     return [
         "## Pictures",
         f"![One start, every arm]({folder.name}/sheet.png)",
-        f"One start, every arm: the same noise, from left to right with more {in_text(axes.x)}.",
+        f"One start, every arm: {start}, from left to right with more {in_text(axes.x)}.",
         _grids(done, axes, seed, folder, look_up),
         *_way(done, axes, seed, folder, fetch),
     ]
@@ -106,7 +109,9 @@ def _grids(
         cells.append(f"**{label}**<br>![{label}]({folder.name}/{file})")
     lines = [cells[i : i + 2] for i in range(0, len(cells), 2)]
     body = "\n".join(f"| {' | '.join([*line, ''][:2])} |" for line in lines)
-    return f"| | |\n| :-- | :-- |\n{body}\n\nA column is a class; the same cell of two grids began with the same noise."
+    return (
+        f"| | |\n| :-- | :-- |\n{body}\n\nA column is a class; {SAME_NOISE if one_start(done) else SAME_SEED}"
+    )
 
 
 def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) -> Sequence[str]:

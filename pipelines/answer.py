@@ -33,15 +33,14 @@ def frame_table(frame: pd.DataFrame) -> str:
     """A table of results as Markdown: numbers short, missing ones as a dash."""
 
     def shown(value: object) -> str:
+        if pd.isna(value):
+            return "–"
         if isinstance(value, bool):
             return "yes" if value else "no"
-        if isinstance(value, (int, float)):
-            return "–" if math.isnan(value) else number(float(value))
-        return str(value)
+        return number(value) if isinstance(value, float) else str(value)
 
-    return table(
-        tuple(map(str, frame.columns)), [tuple(map(shown, row)) for row in frame.to_numpy().tolist()]
-    )
+    rows = [tuple(map(shown, row)) for row in frame.astype(object).to_numpy().tolist()]
+    return table(tuple(map(str, frame.columns)), rows)
 
 
 def summary_line(decisions: Sequence[Decision]) -> str:

@@ -13,7 +13,10 @@ from pipelines.names import column_of
 from workbench.spec import Arm, Study
 
 NICE = (1, 2, 5)
-PROBED = ("bits_per_dim", "single_seconds")
+PROBED = (
+    "bits_per_dim",
+    "single_seconds",
+)  # the measures of `probes`, which this module could not import lightly
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -81,13 +84,26 @@ def _columns(arm: Arm) -> dict[str, object]:
     return {column_of(path): value for path, value in arm}
 
 
+def facets_of(rows: pd.DataFrame, axes: Axes) -> list[str]:
+    """The facets that have rows, in the order of the study; none for a study without facets."""
+    found = set(rows[axes.facet].astype(str)) if axes.facet in rows else set[str]()
+    return [one for one in axes.facets if one in found]
+
+
 def at_facet(rows: pd.DataFrame, axes: Axes, value: str = "") -> pd.DataFrame:
-    """The rows of one facet, of the first that has rows where none is given; all rows of a study without facets."""
-    if axes.facet is None or axes.facet not in rows:
+    """The rows of one facet, of the first where none is given, with those of no facet, as of the exact panel; all rows
+    of a study without facets."""
+    have = facets_of(rows, axes)
+    if not have:
         return rows
-    found = rows[axes.facet].astype(str)
-    chosen = value or next((one for one in axes.facets if one in set(found)), "")
-    return rows[found == chosen]
+    column = rows[axes.facet]
+    return rows[(column.astype(str) == (value or have[0])) | column.isna()]
+
+
+def one_start(rows: pd.DataFrame) -> bool:
+    """Whether all rows start from the same noise: samplers do, which draw in image space, and other families do not."""
+    done = finished(rows)
+    return "sampler" in done and bool(done["sampler"].notna().all())
 
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:

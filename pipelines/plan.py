@@ -164,7 +164,7 @@ def data_label(data: DataSpec) -> str:
 def _needed(spec: TrialSpec, arm: Arm, scale: Scale) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
-        varied = tuple((path, value) for path, value in arm if not path.startswith("sampling."))
+        varied = tuple((path, value) for path, value in arm if path.startswith("source.") or "." not in path)
         yield _fit_stage(spec.source, varied, scale)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
         yield _fit_stage(spec.measures.classifier, (), scale)
@@ -179,7 +179,10 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
     data, label = data_label(spec.data), model_label(spec.model)
-    told = tuple((path, value) for path, value in varied if str(value).replace("_", " ") not in label)
+    # What the label says already, as that the backbone is a U-Net, is not said again.
+    told = tuple(
+        (path, value) for path, value in varied if names.param_text(value).replace("_", " ") not in label
+    )
     return Stage(
         kind="fit",
         body="pipelines.fits:fit",

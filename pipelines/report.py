@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 import studies
 from pipelines import album, answer, command, figures, results, servers, stack, trilemma, verdict
-from pipelines.axes import Axes, at_facet, axes_of, finished, measures_of
+from pipelines.axes import Axes, at_facet, axes_of, facets_of, finished, measures_of
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
 from pipelines.vocabulary import axis_title, field, in_text, measure, word
@@ -130,7 +130,7 @@ class Page:
         bad = answer.failures(rows)
         options = f"{study.name} --data {data} --scale {scale}"
         command_line = f"python -m pipelines.study {options} --seeds {' '.join(map(str, seeds))}"
-        primary, shown = study.primary, at_facet(rows, across)
+        primary, shown, facets = study.primary, at_facet(rows, across), facets_of(rows, across)
         return [
             f"# {study.question}",
             f"**{answer.summary_line(decisions)}** {made}",
@@ -142,7 +142,7 @@ class Page:
             answer.remarks(decisions),
             answer.second_opinion(study, verdict.second_opinions(study, network)),
             *self._quality_parts(),
-            "## Quality against time",
+            "## Quality against time" + (f", {word(facets[0])}" if facets else ""),
             self._figure(
                 "time", lambda: figures.cost_chart(shown, across, primary), "Quality against seconds"
             ),
@@ -168,10 +168,8 @@ class Page:
         """The primary measure against x, for one facet after the other."""
         across, primary = self.axes, self.study.primary
         parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {QUALITY}"]
-        for facet in across.facets or ("",):
+        for facet in facets_of(self.rows, across) or [""]:
             rows = at_facet(self.rows, across, facet)
-            if finished(rows).empty:
-                continue
             name, title = "-".join(filter(None, ("quality", facet))), axis_title(primary)
             parts += [
                 f"### {field(str(across.facet))} {word(facet)}" if facet else "",

@@ -70,8 +70,8 @@ def likelihoods(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
             measure(quality).title: grouped[quality].mean(),
         }
     )
-    table["rank by likelihood"] = table["bits per dimension"].rank()
-    table["rank by quality"] = table[measure(quality).title].rank()
+    for rank, column in (("likelihood", "bits per dimension"), ("quality", measure(quality).title)):
+        table[f"rank by {rank}"] = table[column].rank(method="min").astype("Int64")
     look = looks(list(axes.names))
     named = table.rename(index={name: entry.label for name, entry in look.items()})
     return named.rename_axis("family").sort_values("rank by quality").reset_index()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workbench.presets import generative_trial, size
+from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial, size
 from workbench.registry import look_up
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -37,9 +37,7 @@ class Family:
     sampling: SamplingSpec = ONE_PASS
 
 
-SOLVER = SamplingSpec(sampler="dpmpp_2m", nfe=20, time_grid="uniform_log_snr")
 PROBES = ("bits_per_dim", "single_seconds")
-SMOKE_IMAGES = 1_000
 
 # Training images in a second of one core, measured on the machine of `benchmarks/results`.
 _SPEED: dict[str, dict[str, int]] = {
@@ -70,11 +68,12 @@ FIT_SECONDS: dict[str, dict[Scale, float]] = {
 def _families(data: str) -> dict[str, Family]:
     """All families for a data set, each of 0.39 to 0.47 million parameters, those of both networks of the GAN counted.
 
-    On the larger images all networks start from patches, as the U-Net does."""
+    On the larger images all networks start from patches, as the U-Net does.
+    """
     small = data == "digits"
     speed = _SPEED["digits" if small else "fashion_mnist"]
     unet = size(DataSpec(name=data), "quick" if small else "standard").backbone
-    patch, dropout = (1, 0.1) if small else (2, 0.0)  # the digits are few: all but diffusion overfit them
+    patch, dropout = (1, 0.1) if small else (2, 0.0)  # of the few digits, models of likelihood learn too much
     continuous = DiffusionSpec(backbone=unet)
     return {
         "diffusion": Family(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.presets import generative_trial
+from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial
 from workbench.registry import look_up
 from workbench.sizes import SIZES_OF_BACKBONES, backbone_spec
-from workbench.spec import DataSpec, DiffusionSpec, SamplingSpec, Scale, TrialSpec
-
-SOLVER = SamplingSpec(sampler="dpmpp_2m", nfe=20, time_grid="uniform_log_snr")
-SMOKE_IMAGES = 1_000
+from workbench.spec import DataSpec, DiffusionSpec, Scale, TrialSpec
 
 # Of 1, 2, 4 and 8 thousandths the rate of least validation loss after 20,000 digits: four trials for each backbone.
 LEARNING_RATES = {

@@ -26,6 +26,11 @@ from workbench.spec import (
     TrialSpec,
 )
 
+SOLVER = SamplingSpec(
+    sampler="dpmpp_2m", nfe=20, time_grid="uniform_log_snr"
+)  # where a study varies the model
+SMOKE_IMAGES = 1_000  # of a fit of the scale `smoke` in a study that trains many
+
 MEASURES = (
     "frechet",
     "kernel",

@@ -57,8 +57,8 @@ across = axes.axes_of(study)
 
 evidence.verdicts(study, network)
 shown = rows
-if across.facet is not None:
-    have = [one for one in across.facets if one in set(network[across.facet].astype(str))]
+have = axes.facets_of(network, across)
+if across.facet is not None and have:
     facet = st.segmented_control(
         field(across.facet),
         have,

@@ -10,6 +10,7 @@ from small_flows import LABELS, SPECS, Flow, flow, levels
 from torch import Tensor, nn
 
 from workbench.flows import ActNorm, Bijection, CausalAffine, InvertibleConvolution, LabelAffine
+from workbench.levels import rounding_log_prob
 from workbench.models import (
     AutoregressiveFlow,
     CouplingFlow,
@@ -18,7 +19,6 @@ from workbench.models import (
     HasLikelihood,
     Watch,
 )
-from workbench.models.levels import rounding_log_prob
 from workbench.nn.causal import CausalTransformer
 from workbench.rng import Draws, stream
 from workbench.spec import (

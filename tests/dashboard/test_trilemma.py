@@ -63,7 +63,7 @@ def test_ranks_by_likelihood_leave_out_what_has_none() -> None:
     assert table["rank by quality"].tolist() == [1, 2, 3]
     assert table.loc["VAE", "rank by likelihood"] == 1
     assert table.loc["Diffusion, 20 evaluations", "rank by likelihood"] == 2
-    assert np.isnan(table.loc["GAN", "rank by likelihood"]) and table.loc["GAN", "kind"] == "none"
+    assert pd.isna(table.loc["GAN", "rank by likelihood"]) and table.loc["GAN", "kind"] == "none"
     text = answer.frame_table(table.reset_index())
     assert "| GAN | – |" in text and "| VAE | 2.00 |" in text
 

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from workbench.diffusion.likelihood import (
-    spacing,
-)
 from workbench.diffusion.oracle import GaussianOracle, MixtureOracle
 from workbench.diffusion.schedule import Cosine, LinearVP, Schedule, Straight
+from workbench.levels import spacing
 from workbench.rng import stream
 
 DOUBLE = torch.float64

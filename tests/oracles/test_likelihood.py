@@ -30,15 +30,14 @@ from workbench.diffusion.likelihood import (
     cell_term,
     continuous_bound,
     discrete_bound,
-    level_term,
     log_snr_range,
     prior_term,
-    spacing,
     strata,
 )
 from workbench.diffusion.objectives import least_variance, step_bound
 from workbench.diffusion.oracle import GaussianOracle
 from workbench.diffusion.schedule import Discrete, LinearVP, Schedule, Straight, schedule_from
+from workbench.levels import rounding_log_prob, spacing
 from workbench.models import DiffusionModel, Event, HasLikelihood, build
 from workbench.rng import stream
 from workbench.shapes import over_rows
@@ -162,13 +161,13 @@ def test_levels_are_told_apart_by_bayes() -> None:
     levels = torch.linspace(-1, 1, 9, dtype=DOUBLE)
     y = torch.full((9, 1), 0.31, dtype=DOUBLE)
     expected = -Normal(levels, 0.2).log_prob(y[0]).log_softmax(0)
-    torch.testing.assert_close(level_term(levels[:, None], y, 0.2, 9), expected)
+    torch.testing.assert_close(-rounding_log_prob(levels[:, None], y, 0.2, 9), expected)
 
 
 def test_uniform_images_cost_the_logarithm_of_the_levels() -> None:
     """Where noise drowns all levels, every image is as likely as any other: log2(levels) bits a value."""
     x_0 = on_levels(5)
-    term = level_term(x_0, x_0, 1e6, LEVELS)
+    term = -rounding_log_prob(x_0, x_0, 1e6, LEVELS)
     torch.testing.assert_close(term, torch.full((5,), 3 * math.log(LEVELS), dtype=DOUBLE))
 
 

@@ -19,12 +19,10 @@ from known_laws import (
 from torch import Tensor
 from torch.distributions import Normal
 
-from workbench.diffusion.likelihood import (
-    spacing,
-)
 from workbench.diffusion.ode_likelihood import axes, ode_log_density, ode_log_prob, rademacher
 from workbench.diffusion.oracle import MixtureOracle
 from workbench.diffusion.schedule import LinearVP, Schedule
+from workbench.levels import spacing
 from workbench.rng import stream
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipelines import probes
+from pipelines.axes import PROBED
 from workbench.data import load
 from workbench.execution import Execution
 from workbench.models import Event, GenerativeModel, Objective, Watch
@@ -57,6 +58,10 @@ def test_a_family_without_a_likelihood_has_none() -> None:
     found, tags = probes.take(["bits_per_dim", "single_seconds"], Blank(), DATA, SamplingSpec(), CPU)
     assert list(found) == ["cost/single_seconds"] and not tags
     assert 0 < found["cost/single_seconds"] < 1
+
+
+def test_what_charts_offer_is_what_can_be_probed() -> None:
+    assert set(PROBED) == set(probes.PROBES)
 
 
 def test_an_unknown_probe_is_told() -> None:

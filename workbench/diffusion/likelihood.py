@@ -21,6 +21,7 @@ from torch import Tensor
 from workbench.diffusion.denoiser import Denoiser
 from workbench.diffusion.objectives import LEAST_TIME, least_variance, step_bound, stratified
 from workbench.diffusion.schedule import Discrete, Schedule
+from workbench.levels import rounding_log_prob, spacing
 from workbench.shapes import over_rows
 from workbench.spec import Variance
 
@@ -37,11 +38,6 @@ class Bound:
     def log_prob(self) -> Tensor:
         """The lower bound on log p(x_0): [B]."""
         return -(self.prior + self.diffusion + self.reconstruction)
-
-
-def spacing(levels: int) -> float:
-    """The distance of two levels."""
-    return 2 / (levels - 1)
 
 
 def log_snr_range(schedule: Schedule, levels: int) -> tuple[float, float]:
@@ -61,22 +57,6 @@ def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
     """KL(q(x_1 | x_0) || N(0, sigma_1^2)) = SNR(1) / 2 |x_0|^2: [B]."""
     log_snr = float(schedule.log_snr(torch.ones((), dtype=torch.float64)))
     return 0.5 * math.exp(log_snr) * x_0.square().flatten(1).sum(1)
-
-
-def level_term(x_0: Tensor, y: Tensor, ratio: float, levels: int) -> Tensor:
-    """-log p(x_0 | y) for y = x_t / alpha = x_0 + ratio noise, every level alike before y is seen: [B].
-
-    p(x_0 | y) is proportional to N(y; x_0, ratio^2) value by value (Kingma et al., 2021, section 3.3).
-    """
-
-    def log_weight(level: Tensor | float) -> Tensor:
-        gap: Tensor = (y - level) / ratio
-        return -0.5 * gap.square()
-
-    total = log_weight(-1.0)
-    for index in range(1, levels):  # one at a time: all together would be `levels` copies of the batch
-        total = torch.logaddexp(total, log_weight(index * spacing(levels) - 1))
-    return (total - log_weight(x_0)).flatten(1).sum(1)
 
 
 def cell_term(x_0: Tensor, mean: Tensor, deviation: Tensor, levels: int) -> Tensor:
@@ -134,7 +114,7 @@ def continuous_bound(
     return Bound(
         prior=prior_term(schedule, x_0),
         diffusion=0.5 * (highest - lowest) / draws * total,
-        reconstruction=level_term(x_0, y, ratio, levels),
+        reconstruction=-rounding_log_prob(x_0, y, ratio, levels),
     )
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from workbench.diffusion.denoiser import Denoiser
-from workbench.diffusion.likelihood import level_term, log_snr_range
+from workbench.diffusion.likelihood import log_snr_range
+from workbench.levels import rounding_log_prob
 
 
 def rademacher(rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
@@ -111,4 +112,4 @@ def ode_log_prob(
     spread = 0.5 * noise.square().flatten(1).sum(1) + x_0[0].numel() * (
         math.log(ratio) + 0.5 * math.log(2 * math.pi)
     )
-    return density + spread - level_term(x_0, y, ratio, levels)
+    return density + spread + rounding_log_prob(x_0, y, ratio, levels)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from workbench.flows import CausalAffine, Chain, bits_a_value, standard_normal
+from workbench.levels import require_levels, rounding_log_prob
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
-from workbench.models.levels import require_levels, rounding_log_prob
 from workbench.nn.patches import fold, unfold
 from workbench.registry import UserError
 from workbench.rng import Draws

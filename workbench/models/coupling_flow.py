@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.flows import MultiScale, bits_a_value, standard_normal
+from workbench.levels import require_levels
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
-from workbench.models.levels import require_levels
 from workbench.nn.labelled import LabelledNet
 from workbench.registry import UserError
 from workbench.rng import Draws

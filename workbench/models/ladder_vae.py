@@ -21,7 +21,8 @@ from workbench.models.variational import (
     require_sizes,
 )
 from workbench.nn.layers import ChannelNorm, convolution, zeroed
-from workbench.nn.towers import DownTower, Flat, ToImage, Unflat, lowest_sides
+from workbench.nn.patches import lowest_sides
+from workbench.nn.towers import DownTower, Flat, ToImage, Unflat
 from workbench.nn.unet import ResidualBlock, double
 from workbench.registry import UserError
 from workbench.spec import LadderVAESpec

@@ -18,7 +18,8 @@ from workbench.models.variational import (
     require_sizes,
 )
 from workbench.nn.layers import ChannelNorm, convolution, zeroed
-from workbench.nn.towers import DownTower, Flat, ToImage, Unflat, UpTower, lowest_sides
+from workbench.nn.patches import lowest_sides
+from workbench.nn.towers import DownTower, Flat, ToImage, Unflat, UpTower
 from workbench.registry import unknown
 from workbench.spec import VAESpec
 

@@ -77,16 +77,18 @@ def heads_of(channels: int, head_width: int) -> int:
     return channels // head_width
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of queries [B, heads, P, D] to keys and values [B, heads, T, D]: [B, P, heads D].
+def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Attention of queries [B, heads, P, D] to keys and values [B, heads, T, D]: [B, P, heads D]. `hidden` [P, T] tells
+    which keys a query must not see.
 
     Queries and keys are normalised (Dehghani et al., 2023), which bounds the logits in bf16. Written as plain matrix
     products: with the few positions where it is used, their backward on a CPU is several times faster than that of the
     fused kernel.
     """
     q, k = (F.layer_norm(u, u.shape[-1:]) for u in (q, k))
-    weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed: Tensor = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    logits = logits if hidden is None else logits.masked_fill(hidden, -torch.inf)
+    mixed: Tensor = (logits.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
     return mixed
 
 

@@ -42,6 +42,12 @@ def grid_of(sides: tuple[int, ...], patch: int) -> tuple[int, ...]:
     return tuple(side // patch for side in sides)
 
 
+def lowest_sides(sides: tuple[int, ...], patch: int, levels: int) -> tuple[int, ...]:
+    """The sides of the lowest of `levels` resolutions of an image with `sides`, after folding patches and padding."""
+    multiple = patch << (levels - 1)
+    return tuple(-(-side // multiple) for side in sides)
+
+
 def to_tokens(x: Tensor, patch: int) -> Tensor:
     """One token for each patch: [B, C, *S] -> [B, P, C patch^rank]."""
     return fold(x, patch).flatten(2).mT

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.nn.layers import convolution, zeroed
-from workbench.nn.patches import fold, unfold
-from workbench.nn.unet import double, halve, pad
+from workbench.nn.patches import fold, lowest_sides, unfold
+from workbench.nn.unet import crop, double, halve, pad
 from workbench.registry import UserError
 
 SLOPE = 0.2  # of the leaky rectifier below zero
@@ -59,11 +59,6 @@ def stage(rank: int, inputs: int, width: int, blocks: int, total: int) -> nn.Seq
     return nn.Sequential(*change, *(Block(rank, width, total) for _ in range(blocks)))
 
 
-def lowest(sides: tuple[int, ...], patch: int, levels: int) -> tuple[int, ...]:
-    """The sides of the coarsest of `levels` levels, each half of the one above, the finest one of patches."""
-    return tuple(-(-side // (patch << levels - 1)) for side in sides)
-
-
 def require_sizes(width: int, multipliers: tuple[int, ...], blocks: int, patch: int) -> None:
     """Raises UserError for sizes that no residual network has."""
     if not multipliers or min(width, blocks, patch, *multipliers) < 1:
@@ -99,7 +94,7 @@ class ResidualGenerator(nn.Module):
         self.label_embedding = nn.Embedding(classes, latent) if classes else None
         self.embed_in = scaled(nn.Linear(2 * latent if classes else latent, coarsest), 1.0)
         self.embed_out = scaled(nn.Linear(coarsest, coarsest), HE_GAIN)
-        self.basis = nn.Parameter(torch.randn(coarsest, *lowest(self.sides, patch, len(widths))))
+        self.basis = nn.Parameter(torch.randn(coarsest, *lowest_sides(self.sides, patch, len(widths))))
         above = [coarsest, *reversed(widths)]
         self.stages = nn.ModuleList(
             stage(rank, inputs, outputs, blocks, total)
@@ -114,10 +109,7 @@ class ResidualGenerator(nn.Module):
         h = scale.reshape(*scale.shape, *(1,) * len(self.sides)) * self.basis.to(scale.dtype)
         for level, blocks in enumerate(self.stages):
             h = blocks(double(h) if level else h)
-        out = unfold(self.conv_out(rectified(h)), self.patch)
-        for axis, side in enumerate(self.sides, start=2):
-            out = out.narrow(axis, 0, side)
-        return out
+        return crop(unfold(self.conv_out(rectified(h)), self.patch), self.sides)
 
 
 class ResidualDiscriminator(nn.Module):
@@ -141,7 +133,7 @@ class ResidualDiscriminator(nn.Module):
         require_sizes(width, multipliers, blocks, patch)
         channels, sides, self.patch = event_shape[0], event_shape[1:], patch
         rank, widths = len(sides), [width * multiplier for multiplier in multipliers]
-        total, coarsest, low = blocks * len(widths), widths[-1], lowest(sides, patch, len(widths))
+        total, coarsest, low = blocks * len(widths), widths[-1], lowest_sides(sides, patch, len(widths))
         self.multiple = patch << len(widths) - 1
         self.conv_in = scaled(convolution(rank, channels * patch**rank, widths[0], 3), 1.0)
         self.stages = nn.ModuleList(

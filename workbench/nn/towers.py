@@ -107,9 +107,3 @@ class Unflat(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(len(x), *self.sides, -1).movedim(-1, 1)
-
-
-def lowest_sides(sides: tuple[int, ...], patch: int, levels: int) -> tuple[int, ...]:
-    """The sides of the lowest of `levels` resolutions of an image with `sides`, after folding patches and padding."""
-    multiple = patch << (levels - 1)
-    return tuple(-(-side // multiple) for side in sides)

@@ -1,4 +1,7 @@
-"""Images as levels: what a likelihood of discrete images is about."""
+"""Images as levels: what a likelihood of discrete images is about.
+
+A data set has `levels` equally spaced values in [-1, 1].
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import torch
 from torch import Tensor
 
 from workbench.registry import UserError
+
+
+def spacing(levels: int) -> float:
+    """The distance of two levels."""
+    return 2 / (levels - 1)
 
 
 def require_levels(images: Tensor, levels: int) -> None:
@@ -21,8 +29,8 @@ def require_levels(images: Tensor, levels: int) -> None:
 
 
 def rounding_log_prob(images: Tensor, noisy: Tensor, std: float, levels: int) -> Tensor:
-    """log P(images | noisy) in nats [B]: each value [B, *S] is rounded to a level in proportion to
-    N(noisy; level, std^2)."""
+    """log P(images | noisy) in nats [B]: each value of noisy [B, *S] is rounded to a level in proportion to
+    N(noisy; level, std^2), Bayes' rule where all levels are alike before (Kingma et al., 2021, section 3.3)."""
     values = torch.linspace(-1, 1, levels, dtype=noisy.dtype, device=noisy.device)
     own = -((noisy - images) / std).square() / 2
     total = torch.full_like(own, -torch.inf)

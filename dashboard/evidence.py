@@ -123,17 +123,16 @@ def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         alt="Quality of each family against the seconds that one image takes; the size of a mark is its coverage",
     )
     st.caption(trilemma.HOW_TO_READ)
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.markdown("#### The best at each budget")
-        best = trilemma.winners(rows, axes, study.primary)
-        st.dataframe(best, hide_index=True, alt="The best family at each training budget")
-        st.caption(trilemma.APART)
-    with right:
-        st.markdown("#### Likelihood")
-        ranks = trilemma.likelihoods(rows, axes, study.primary)
-        st.dataframe(ranks, hide_index=True, alt="Bits per dimension of each family, with their kind")
-        st.caption(trilemma.KINDS)
+    st.markdown("#### The best at each budget")
+    best = trilemma.winners(rows, axes, study.primary)
+    st.dataframe(best, hide_index=True, width="content", alt="The best family at each training budget")
+    st.caption(trilemma.APART)
+    st.markdown("#### Likelihood")
+    ranks = trilemma.likelihoods(rows, axes, study.primary)
+    st.dataframe(
+        ranks, hide_index=True, width="content", alt="Bits per dimension of each family, with their kind"
+    )
+    st.caption(trilemma.KINDS)
 
 
 def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

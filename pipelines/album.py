@@ -26,7 +26,9 @@ WAY = (
     "network takes the clean image to be."
 )
 SAME_NOISE = "the same cell of two grids began with the same noise."
-SAME_SEED = "the same cell of two grids has one seed: the same noise where both models start from noise of one shape."
+SAME_SEED = (
+    "the same cell of two grids has one seed: the same noise where both models start from noise of one shape."
+)
 PROBLEMS = (OSError, ValueError, KeyError, MlflowException)
 Fetch = Callable[[str, str], Path]
 

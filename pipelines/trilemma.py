@@ -103,7 +103,13 @@ def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) ->
         "covered:Q",
         title=f"{measure(DIVERSITY).title}",
         scale=alt.Scale(type="sqrt", domain=[0, 1], range=[20, 700]),
-        legend=alt.Legend(orient="bottom", values=[0.2, 0.5, 0.8], format=".0%"),
+        legend=alt.Legend(
+            orient="bottom",
+            values=[0.2, 0.5, 0.8],
+            format=".0%",
+            symbolFillColor=NEUTRAL,
+            symbolStrokeColor=NEUTRAL,
+        ),
     )
     tips = [
         alt.Tooltip("label:N", title=field(axes.series)),

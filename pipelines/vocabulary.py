@@ -150,7 +150,7 @@ LABELS: dict[str, str] = {
     "autoregressive_flow": "Autoregressive flow",
     "gan": "GAN",
     "ddpm_1000": "DDPM, 1000 steps",
-    "diffusion": "Diffusion, 20 evaluations",
+    "diffusion": "Diffusion, 20 steps",
     "flow_matching": "Flow matching",
     "unet": "U-Net",
     "unet_transformer": "U-Net with transformers",

@@ -46,8 +46,8 @@ def rows() -> pd.DataFrame:
 def test_the_winner_is_given_for_each_budget() -> None:
     best = trilemma.winners(rows(), AXES, QUALITY)
     assert best["budget"].tolist() == [0.25, 1.0]
-    assert best["best"].tolist() == ["GAN", "Diffusion, 20 evaluations"]
-    assert best["next"].tolist() == ["Diffusion, 20 evaluations", "GAN"]
+    assert best["best"].tolist() == ["GAN", "Diffusion, 20 steps"]
+    assert best["next"].tolist() == ["Diffusion, 20 steps", "GAN"]
     assert best["apart"].tolist() == [True, True]
     assert best["mean"].tolist() == pytest.approx([4.08, 1.02], rel=1e-3)
 
@@ -62,7 +62,7 @@ def test_ranks_by_likelihood_leave_out_what_has_none() -> None:
     table = trilemma.likelihoods(rows(), AXES, QUALITY).set_index("family")
     assert table["rank by quality"].tolist() == [1, 2, 3]
     assert table.loc["VAE", "rank by likelihood"] == 1
-    assert table.loc["Diffusion, 20 evaluations", "rank by likelihood"] == 2
+    assert table.loc["Diffusion, 20 steps", "rank by likelihood"] == 2
     assert pd.isna(table.loc["GAN", "rank by likelihood"]) and table.loc["GAN", "kind"] == "none"
     text = answer.frame_table(table.reset_index())
     assert "| GAN | – |" in text and "| VAE | 2.00 |" in text

@@ -21,7 +21,7 @@ from pipelines.work import Product, Work
 from workbench import metrics, training
 from workbench.data import Dataset, Split, to_float
 from workbench.models import Classifier, Event, restore
-from workbench.spec import FitSpec
+from workbench.spec import FitSpec, inner_fits
 
 LOG = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint"
@@ -52,6 +52,7 @@ def fit(work: Work) -> Product:
             spec,
             data,
             execution=execution,
+            inner=[shared.weights(work, fit) for fit in inner_fits(spec)],
             on_progress=uploads.progress,
             checkpoint=checkpoint,
             checkpoint_seconds=work.setting.checkpoint_seconds,

@@ -23,6 +23,7 @@ from workbench.spec import (
     Scale,
     Study,
     TrialSpec,
+    inner_fits,
 )
 
 GIB = 1 << 30
@@ -165,9 +166,9 @@ def _needed(spec: TrialSpec, arm: Arm, scale: Scale) -> Iterator[Stage]:
     """The stages that a trial reads, in order."""
     if isinstance(spec.source, FitSpec):
         varied = tuple((path, value) for path, value in arm if path.startswith("source.") or "." not in path)
-        yield _fit_stage(spec.source, varied, scale)
+        yield from _fit_stages(spec.source, varied, scale)
     if isinstance(spec.measures, MeasureSpec) and isinstance(spec.source, FitSpec):
-        yield _fit_stage(spec.measures.classifier, (), scale)
+        yield from _fit_stages(spec.measures.classifier, (), scale)
         yield _reference_stage(reference_of(spec), scale)
 
 
@@ -175,6 +176,13 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
     """What a trial on real data compares with."""
     assert isinstance(spec.source, FitSpec) and isinstance(spec.measures, MeasureSpec)
     return ReferenceSpec(data=spec.source.data, measures=spec.measures, rows=spec.sampling.rows)
+
+
+def _fit_stages(spec: FitSpec, varied: Arm, scale: Scale) -> Iterator[Stage]:
+    """The stage of a fit after those of its inner fits."""
+    for inner in inner_fits(spec):
+        yield from _fit_stages(inner, (), scale)
+    yield _fit_stage(spec, varied, scale)
 
 
 def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
@@ -190,6 +198,7 @@ def _fit_stage(spec: FitSpec, varied: Arm, scale: Scale) -> Stage:
         name=f"{label} {arm_text(told)}".rstrip() + f", seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
+        needs=tuple(map(key, inner_fits(spec))),
         params=(("data", data), ("scale", scale), *flat_params(spec)),
         resources=Resources(gpus=1.0, memory_bytes=FIT_BYTES),
         work=3.0 * spec.budget.images_seen,

@@ -64,6 +64,12 @@ def train_images(spec: DataSpec, location: Path | None) -> Tensor:
     return to_float(data.train.images, data.levels)
 
 
+def weights(work: Work, spec: FitSpec) -> dict[str, Tensor]:
+    """The weights of a fit that the stage needs."""
+    done = work.inputs[key(spec)]
+    return load_file(work.tracking.fetch(done.run_id, WEIGHTS, done.artifacts[WEIGHTS]))
+
+
 def model(work: Work, spec: FitSpec) -> Model:
     """The trained model of a fit that the stage needs, on the CPU or where it was placed last."""
     done = work.inputs[key(spec)]

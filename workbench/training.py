@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +67,13 @@ def fit(
     dataset: Dataset,
     *,
     execution: Execution,
+    inner: Sequence[Mapping[str, Tensor]] = (),
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 120.0,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> Fitted:
-    """Train the model of `spec` on the training split of `dataset`.
+    """Train the model of `spec` on the training split of `dataset`, from the weights `inner` of its inner fits.
 
     With `checkpoint`, the state is written to that file every `checkpoint_seconds` (then `on_checkpoint` is called),
     and a file that is there already and belongs to this spec is continued from. Raises Diverged when a loss is not
@@ -82,6 +83,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(spec.seed, "weights"))
         model = build(spec.model, Event.of(dataset))
+    model.adopt(inner)
     execution.place(model)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     objectives = model.objectives()

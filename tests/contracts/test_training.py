@@ -188,3 +188,8 @@ def test_a_wrong_spec_is_told_in_one_line(fields: dict[str, object], words: str)
     with pytest.raises(UserError, match=words) as error:
         run(spec(with_fields(MODELS["continuous"], fields)))
     assert "\n" not in str(error.value)
+
+
+def test_weights_of_other_fits_are_refused_by_a_model_that_names_none() -> None:
+    with pytest.raises(UserError, match="takes no weights of other fits"):
+        fit(spec(MODELS["classifier"]), dataset(), execution=Execution.best(threads=1), inner=[{}])

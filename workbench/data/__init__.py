@@ -7,8 +7,10 @@ from pathlib import Path
 
 from workbench.data import cifar10, digits, fashion_mnist, folder, npz
 from workbench.data.dataset import Dataset, Split
+from workbench.data.few import with_few_labels
 from workbench.data.files import sha256_of_file
 from workbench.data.pixels import from_display, require_finite, to_bytes, to_display, to_float
+from workbench.data.shortcut import with_shortcut
 from workbench.registry import UserError, look_up
 from workbench.spec import DataSpec
 
@@ -34,6 +36,8 @@ __all__ = [
     "to_bytes",
     "to_display",
     "to_float",
+    "with_few_labels",
+    "with_shortcut",
 ]
 
 
@@ -44,6 +48,8 @@ def load(spec: DataSpec, *, location: Path | None = None) -> Dataset:
     data when its content is not that whose digest the spec holds.
     """
     loader = look_up(DATASETS, spec.name, "data")
+    if not 0 < spec.labelled <= 1:
+        raise UserError(f"data.labelled: {spec.labelled:g} given; a share above 0 and up to 1 is needed")
     if spec.name in OWN_DATA and location is not None:
         digest = digest_of(location)
         if spec.digest != digest:
@@ -51,7 +57,10 @@ def load(spec: DataSpec, *, location: Path | None = None) -> Dataset:
                 f"data: {location} has sha256 {digest[:16]}..., where the spec says {(spec.digest or 'none')[:16]}...; "
                 "its content has changed since the study was planned."
             )
-    return loader(spec, location)
+    dataset = loader(spec, location)
+    if spec.labelled < 1:
+        dataset = with_few_labels(dataset, spec.labelled, spec.draw)
+    return with_shortcut(dataset) if spec.shortcut else dataset
 
 
 def from_path(path: Path) -> DataSpec:

@@ -7,7 +7,7 @@ What a family can do beyond that is asked for by isinstance: draw rows (Generati
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data import Dataset
+from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.sampling.loop import OnStep
 from workbench.spec import SamplingSpec
@@ -64,6 +65,14 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def objectives(self) -> tuple[Objective, ...]:
         """The losses that the training loop minimises in turn."""
+
+    def adopt(self, inner: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over the weights of the fits that the spec of this model names, in the order of `inner_fits`, before
+        training; a model whose spec names none has nothing to take."""
+        if inner:
+            raise UserError(
+                f"model: {type(self).__name__} takes no weights of other fits, {len(inner)} given"
+            )
 
 
 @dataclass(kw_only=True)

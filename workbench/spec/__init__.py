@@ -46,6 +46,7 @@ from workbench.spec.trials import (
     OracleSpec,
     SamplingSpec,
     TrialSpec,
+    inner_fits,
 )
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "Variance",
     "arm",
     "grid",
+    "inner_fits",
     "with_fields",
     "zipped",
 ]

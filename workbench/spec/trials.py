@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from workbench.spec.models import ClassifierSpec, DiffusionSpec, ModelSpec, ScheduleSpec, Variance
@@ -9,10 +10,18 @@ from workbench.spec.models import ClassifierSpec, DiffusionSpec, ModelSpec, Sche
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """A data set by name; `digest` is the sha256 of the content for data that the user brings, else None."""
+    """A data set by name; `digest` is the sha256 of the content for data that the user brings, else None.
+
+    `labelled` is the share of the training rows that are there, the same number of each class, at least
+    four of each where there are so many; `draw` numbers the random choice of them. With `shortcut` a pixel
+    in the first row tells the class in training and validation, and a wrong one in the test rows.
+    """
 
     name: str = "digits"
     digest: str | None = None
+    labelled: float = 1.0
+    draw: int = 0
+    shortcut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,12 @@ class FitSpec:
     budget: BudgetSpec = BudgetSpec()
     ema_halflife_images: int = 20_000
     seed: int = 0
+
+
+def inner_fits(fit: FitSpec) -> tuple[FitSpec, ...]:
+    """The fits that the model of a fit takes weights from: an autoencoder, a trunk."""
+    values = (getattr(fit.model, entry.name) for entry in dataclasses.fields(fit.model))
+    return tuple(value for value in values if isinstance(value, FitSpec))
 
 
 @dataclass(frozen=True, kw_only=True)

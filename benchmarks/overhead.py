@@ -17,8 +17,9 @@ from benchmarks import run
 from benchmarks.report import RESULTS, Report
 from pipelines import lifetime, servers, stack
 from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
-from pipelines.plan import Plan, Stage
+from pipelines.plan import Plan
 from pipelines.progress import Progress
+from pipelines.stage import Stage
 from pipelines.tracking import Tracking
 from pipelines.work import Product, Setting, Work
 from workbench.registry import UserError

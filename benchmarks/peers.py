@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks import run
 from benchmarks.contenders import Contender, Workbench, contenders
+from benchmarks.judges import Judges
 from benchmarks.report import RESULTS, Report, Row
 from pipelines import servers
-from workbench import metrics, training
-from workbench.data import Dataset, load, to_float
+from workbench.data import load
 from workbench.execution import Execution
-from workbench.metrics import distances
-from workbench.models import Classifier, Event, restore
-from workbench.presets import classifier_fit
-from workbench.spec import ClassifierSpec, DataSpec
+from workbench.spec import DataSpec
 
 REACHED_IN = 12  # the workbench is also trained for this part of the seconds
 
@@ -46,35 +42,6 @@ class Arguments:
     """Folder for the table as Markdown and JSON."""
 
 
-class Judges:
-    """Frechet distances in three feature spaces: the classifier of the studies, random features, and a classifier of
-    another shape and seed by which nothing in this project was ever chosen."""
-
-    def __init__(self, data: Dataset, rows: int, images: int, execution: Execution) -> None:
-        fit = classifier_fit(DataSpec(name="fashion_mnist"), "standard")
-        fit = replace(fit, budget=replace(fit.budget, images_seen=images))
-        other = ClassifierSpec(width=24, features=96, dropout=0.0, shift_pixels=2)
-        self.data = data
-        self._classifiers: dict[str, Classifier] = {}
-        for name, spec in (("cnn", fit), ("independent cnn", replace(fit, model=other, seed=1_000))):
-            weights = training.fit(spec, data, execution=execution).weights
-            judge = restore(spec.model, Event.of(data), weights)
-            assert isinstance(judge, Classifier)
-            self._classifiers[name] = judge
-        self._random = metrics.RandomConv(data.shape[0])
-        self._real = self._features(data.test.images[:rows])
-
-    def distances(self, images: Tensor) -> dict[str, float]:
-        """The distance of drawn images [N, C, H, W] from the test split in each space."""
-        drawn = self._features(images)
-        return {name: distances.frechet(drawn[name], self._real[name]) for name in drawn}
-
-    def _features(self, images: Tensor) -> dict[str, Tensor]:
-        floats = to_float(images, self.data.levels)
-        found = {name: metrics.extract(floats, judge.features) for name, judge in self._classifiers.items()}
-        return found | {"random_conv": metrics.extract(floats, self._random)}
-
-
 def best(
     contender: Contender, judges: Judges, arguments: Arguments, execution: Execution
 ) -> tuple[str, dict[str, float], float]:
@@ -93,8 +60,9 @@ def main() -> int:
 
     def measure(arguments: Arguments) -> None:
         execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
-        data = load(DataSpec(name="fashion_mnist"))
-        judges = Judges(data, arguments.rows, arguments.judge_images, execution)
+        spec = DataSpec(name="fashion_mnist")
+        data = load(spec)
+        judges = Judges(spec, data, arguments.rows, execution, arguments.judge_images)
         report = Report(
             name="peers",
             title="The workbench and its peers",

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import words
 from pipelines import figures, trilemma, verdict
 from pipelines.answer import timing
-from pipelines.axes import Axes, measures_of
+from pipelines.axes import Axes, cost_of, measures_of
 from pipelines.vocabulary import axis_title, in_text, measure
 from workbench.spec import Study
 
@@ -123,6 +123,10 @@ def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         alt="Quality of each family against the seconds that one image takes; the size of a mark is its coverage",
     )
     st.caption(trilemma.HOW_TO_READ)
+    st.altair_chart(
+        trilemma.panels(rows, axes, study.primary),
+        alt="Quality, diversity and speed of each family beside each other, the best in quality first",
+    )
     st.markdown("#### The best at each budget")
     best = trilemma.winners(rows, axes, study.primary)
     st.dataframe(best, hide_index=True, width="content", alt="The best family at each training budget")
@@ -137,13 +141,15 @@ def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
 
 def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
     try:
-        chart = figures.cost_chart(rows, axes, study.primary, height=520, legend_columns=3)
+        chart = figures.cost_chart(
+            rows, axes, study.primary, cost=cost_of(rows), height=520, legend_columns=3
+        )
     except ValueError as error:
         st.caption(str(error))
         return
     st.altair_chart(
         chart,
-        alt=f"{axis_title(study.primary)} against the seconds that sampling takes, with the Pareto front",
+        alt=f"{axis_title(study.primary)} against {in_text(cost_of(rows))}, with the Pareto front",
     )
     st.caption(
         "Dotted: the Pareto front, the arms that no other beats in both quality and seconds; its labels name the "

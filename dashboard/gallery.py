@@ -75,8 +75,12 @@ def _ten(frames: list[Bytes]) -> list[Bytes]:
 
 
 def section(source: Source, table: pd.DataFrame, axes: Axes) -> None:
-    """Grids side by side with a slider, the sheet of all arms, and the way of one image."""
+    """Grids side by side with a slider, the sheet of all arms, and the way of one image; nothing for a study that draws
+    no samples."""
     rows = axes_module.finished(table)
+    if not axes_module.drawn(rows):
+        return
+    st.header("Pictures", anchor="pictures")
     names, values = axes_module.present(rows, axes)
     if not values:
         st.caption("No finished trial has samples yet.")

@@ -106,6 +106,16 @@ def one_start(rows: pd.DataFrame) -> bool:
     return "sampler" in done and bool(done["sampler"].notna().all())
 
 
+def drawn(rows: pd.DataFrame) -> bool:
+    """Whether rows were drawn, as those of a study of classification are not."""
+    return "test_rows" not in rows or bool(rows["test_rows"].isna().all())
+
+
+def cost_of(rows: pd.DataFrame) -> str:
+    """The column of what a result costs once the model is trained: the seconds to draw the samples, or to classify."""
+    return "sample_seconds" if drawn(finished(rows)) else "classify_seconds"
+
+
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:
     """The measures that finished network rows have: the primary one, those that claims are about, all that have a
     floor, what was probed of the models."""

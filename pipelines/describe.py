@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 
 from pipelines import names
-from pipelines.plan import Plan, data_label
+from pipelines.plan import Plan
 from pipelines.progress import duration
 from pipelines.request import Request
+from pipelines.staging import data_label
 from pipelines.work import Outcome
 from workbench.identity import canonical
 from workbench.spec import Study
@@ -51,7 +52,7 @@ def plan_text(
         to_do = [stage for stage in plan.to_do if stage.kind == kind]
         cost = sum(estimates.get(stage.key, 0.0) * stage.resources.cpus for stage in to_do)
         left = f", {len(to_do)} to do, about {duration(cost)} of one CPU" if to_do else ""
-        lines.append(f"  {kind + 's':10} {total:4}, {total - len(to_do)} cached{left}")
+        lines.append(f"  {kind.removesuffix('s') + 's':10} {total:4}, {total - len(to_do)} cached{left}")
     if plan.to_do:
         cost = sum(estimates.get(stage.key, 0.0) * stage.resources.cpus for stage in plan.to_do)
         lines.append(f"  about {duration(cost / concurrency)} on {concurrency} CPU{'s' * (concurrency != 1)}")

@@ -142,16 +142,14 @@ def _real_rows(dataset: Dataset, rows: int) -> Tensor:
     return dataset.test.images[chosen]
 
 
-def grid(images: Tensor) -> Image.Image:
+def grid(images: Tensor, columns: int = GRID_COLUMNS) -> Image.Image:
     """Display bytes [N, C, H, W] as a picture of rows of images, each pixel enlarged to a square."""
-    shown = images[: GRID_COLUMNS * GRID_ROWS]
+    shown = images[: columns * GRID_ROWS]
     _, channels, height, width = shown.shape
-    gap, lines = 1, -(-len(shown) // GRID_COLUMNS)
-    canvas = np.full(
-        (lines * (height + gap) - gap, GRID_COLUMNS * (width + gap) - gap, channels), 127, np.uint8
-    )
+    gap, lines = 1, -(-len(shown) // columns)
+    canvas = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap, channels), 127, np.uint8)
     for index, image in enumerate(shown.permute(0, 2, 3, 1).numpy()):
-        top, left = index // GRID_COLUMNS * (height + gap), index % GRID_COLUMNS * (width + gap)
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
         canvas[top : top + height, left : left + width] = image
     picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas[..., :3])
     factor = max(1, GRID_SIDE // height)

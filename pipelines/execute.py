@@ -15,7 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from pipelines import errors
-from pipelines.plan import Done, Plan, Stage
+from pipelines.plan import Plan
+from pipelines.stage import Done, Stage
 from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
 from workbench.registry import UserError

@@ -18,7 +18,8 @@ from pipelines.vocabulary import ACCENT, NEUTRAL, axis_title, field, looks, meas
 from workbench.spec import Claim, Ratio
 
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
-Draw = Callable[[], alt.LayerChart | alt.VConcatChart]
+Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart
+Draw = Callable[[], Chart]
 
 
 def quality_chart(
@@ -95,7 +96,7 @@ def cost_chart(
     axes: Axes,
     name: str,
     *,
-    cost: str = "sample_seconds",
+    cost: str,
     height: int = 360,
     legend_columns: int = 4,
 ) -> alt.LayerChart:
@@ -258,13 +259,11 @@ def curves_chart(curves: pd.DataFrame, *, title: str, height: int = 420) -> alt.
     return chart
 
 
-def on_paper(
-    chart: alt.LayerChart | alt.VConcatChart, *, width: int = 680
-) -> alt.LayerChart | alt.VConcatChart:
+def on_paper(chart: Chart, *, width: int = 680) -> Chart:
     """The chart as a document shows it: a fixed width, a white ground, quiet axes, text that can be read in print."""
     ink, quiet = "#222831", "#d5d9de"
     drawn = chart.copy()
-    if isinstance(drawn, alt.LayerChart):
+    if isinstance(drawn, alt.LayerChart) and drawn.width is alt.Undefined:
         drawn.width = width
     drawn.background, drawn.padding = "white", 12
     drawn.config = alt.Config(

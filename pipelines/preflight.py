@@ -5,21 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.plan import ReferenceSpec, Stage
+from pipelines.recognition import checks
+from pipelines.stage import Stage
+from pipelines.staging import ReferenceSpec
 from workbench.registry import UserError
 from workbench.spec import (
     ClassifierSpec,
     DataSpec,
     DiffusionSpec,
+    FeatureSpec,
     FitSpec,
     MeasureSpec,
     ModelSpec,
+    RecognitionSpec,
     TrialSpec,
+    fit_of,
 )
 
+if TYPE_CHECKING:
+    from workbench.data import Dataset
+
 # Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
-FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "trial": 0.4}
+FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "features": 2.0, "trial": 0.4}
 PROBE_ROWS = 64
 
 
@@ -42,14 +51,30 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
             _check_sampling(spec)
         if isinstance(spec, ReferenceSpec):
             _check_measures(spec.measures, spec.rows, len(dataset.test))
-        fit = spec.source if isinstance(spec, TrialSpec) else spec
+        if isinstance(spec, (FeatureSpec, RecognitionSpec)):
+            checks.check(spec, event)
+        fit, work = _evaluations(stage, dataset)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0)
-        if isinstance(fit, FitSpec) and stage.work:
+        if fit is not None and work:
             if fit.model not in per_evaluation:
                 per_evaluation[fit.model] = seconds_per_evaluation(fit.model, event)
-            seconds += stage.work * per_evaluation[fit.model]
+            seconds += work * per_evaluation[fit.model]
         result[stage.key] = seconds
     return result
+
+
+def _evaluations(stage: Stage, dataset: Dataset) -> tuple[FitSpec | None, float]:
+    """The fit whose network a stage evaluates, and for about how many rows."""
+    spec = stage.spec
+    if isinstance(spec, FitSpec):
+        return spec, stage.work
+    if isinstance(spec, TrialSpec):
+        return (spec.source, stage.work) if isinstance(spec.source, FitSpec) else (None, 0.0)
+    if isinstance(spec, FeatureSpec):
+        return spec.source, checks.rows_looked_at(spec, dataset)
+    if isinstance(spec, RecognitionSpec):
+        return fit_of(spec), checks.rows_told(spec, dataset)
+    return None, 0.0
 
 
 def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:

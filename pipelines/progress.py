@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from pipelines import names
-from pipelines.plan import Stage
+from pipelines.stage import Stage
 from pipelines.work import Outcome
 
 LINE_SECONDS, LINES = 5.0, 100  # a line at most every so many seconds, and about so many lines in all

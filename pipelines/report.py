@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import altair as alt
 import pandas as pd
 import tyro
 import vl_convert
@@ -22,7 +21,8 @@ from mlflow.exceptions import MlflowException
 
 import studies
 from pipelines import album, answer, command, figures, results, servers, stack, trilemma, verdict
-from pipelines.axes import Axes, at_facet, axes_of, facets_of, finished, measures_of
+from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
+from pipelines.recognition.pages import parts as recognition_parts
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
 from pipelines.vocabulary import axis_title, field, in_text, measure, word
@@ -144,11 +144,14 @@ class Page:
             *self._quality_parts(),
             "## Quality against time" + (f", {word(facets[0])}" if facets else ""),
             self._figure(
-                "time", lambda: figures.cost_chart(shown, across, primary), "Quality against seconds"
+                "time",
+                lambda: figures.cost_chart(shown, across, primary, cost=cost_of(shown)),
+                "Quality against seconds",
             ),
             f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
             self._oracle_part(),
             self._trilemma_part(),
+            *recognition_parts(shown, across, self._figure, self.folder, self._artifact),
             *album.parts(shown, across, self.folder, self._artifact),
             "## Other measures",
             answer.measures_table(study, rows, measures_of(study, rows)[1:]),
@@ -198,10 +201,16 @@ class Page:
         figure = self._figure(
             "trilemma", lambda: trilemma.chart(rows, axes, primary), "Quality, diversity and speed"
         )
+        beside = self._figure(
+            "panels",
+            lambda: trilemma.panels(rows, axes, primary),
+            "Quality, diversity and speed beside each other",
+        )
         best = answer.frame_table(trilemma.winners(rows, axes, primary))
         ranks = answer.frame_table(trilemma.likelihoods(rows, axes, primary))
         return (
-            f"## Quality, diversity, speed\n\n{figure}\n\n{trilemma.HOW_TO_READ}\n\n### The best at each budget\n\n"
+            f"## Quality, diversity, speed\n\n{figure}\n\n{trilemma.HOW_TO_READ}\n\n{beside}\n\n"
+            f"### The best at each budget\n\n"
             f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}"
         )
 
@@ -238,7 +247,7 @@ class Page:
         return ""
 
 
-def svg(chart: alt.LayerChart | alt.VConcatChart) -> str:
+def svg(chart: figures.Chart) -> str:
     """A chart as it is put into a document."""
     return str(vl_convert.vegalite_to_svg(figures.on_paper(chart).to_json()))
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.plan import Done, ReferenceSpec
+from pipelines.stage import Done
+from pipelines.staging import ReferenceSpec
 from pipelines.tracking import Tracking
 from pipelines.work import Work
 from workbench import metrics

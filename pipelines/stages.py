@@ -10,7 +10,8 @@ import torch
 
 from pipelines import drawing, names, probes, shared
 from pipelines.drawing import Drawn
-from pipelines.plan import Done, ReferenceSpec, reference_of
+from pipelines.stage import Done
+from pipelines.staging import ReferenceSpec, reference_of
 from pipelines.work import Product, Work
 from workbench import metrics
 from workbench.data import Dataset, Split, from_display, to_display

@@ -14,9 +14,10 @@ from pathlib import Path
 import studies
 from pipelines import command, describe, errors, lifetime, names, preflight, results, servers, stack, verdict
 from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
-from pipelines.plan import Plan, apply_cache, data_label, plan, with_fit_cpus
+from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus
 from pipelines.progress import Progress, duration
 from pipelines.request import Arguments, Request, checked
+from pipelines.staging import data_label
 from pipelines.tracking import Tracking, done_from, require_server
 from pipelines.work import Outcome, Setting
 

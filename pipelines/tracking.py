@@ -22,7 +22,8 @@ from PIL.Image import Image
 
 from pipelines import names, scratch
 from pipelines.client import client
-from pipelines.plan import Done, Plan
+from pipelines.plan import Plan
+from pipelines.stage import Done
 from workbench.registry import UserError
 
 PAGE = 1000

@@ -131,3 +131,67 @@ def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) ->
         ],
         height,
     )
+
+
+def panels(rows: pd.DataFrame, axes: Axes, quality: str, *, width: int = 230) -> alt.HConcatChart:
+    """Quality, diversity and speed beside each other at the largest x, a line a family, the best in quality first: the
+    mean over seeds with its 95 % interval, each seed a ring."""
+    done = finished(rows)
+    assert axes.series is not None
+    done = done[done[axes.x].astype(float) == max(axes.ticks)]
+    order = (
+        done.groupby(axes.series)[quality]
+        .mean()
+        .sort_values(ascending=measure(quality).direction != "higher")
+    )
+    look = looks(list(axes.names))
+    names = [str(name) for name in order.index]
+    labels = [look[name].label for name in names]
+    colour = alt.Color(
+        "label:N", legend=None, scale=alt.Scale(domain=labels, range=[look[name].colour for name in names])
+    )
+    shown = []
+    for index, name in enumerate((quality, DIVERSITY, SPEED)):
+        entry = measure(name)
+        points = pd.DataFrame(
+            {"series": done[axes.series].astype(str), "value": done[name], "seed": done["seed"]}
+        )
+        points = marks.labelled(points.dropna(), look)
+        means = marks.labelled(
+            summary(done, axes, name, geometric=entry.logarithmic).rename(columns={axes.series: "series"}),
+            look,
+        )
+        scale, axis = marks.y_of(points["value"], None, entry.logarithmic)
+        x = alt.X("value:Q", title=axis_title(name), scale=scale, axis=axis)
+        y = alt.Y(
+            "label:N", title=None, sort=labels, axis=alt.Axis(labels=index == 0, grid=True, labelLimit=180)
+        )
+        tips = [
+            alt.Tooltip("label:N", title=field(axes.series)),
+            alt.Tooltip("mean:Q", title=entry.title, format=".3~g"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=".3~g"),
+            alt.Tooltip("high:Q", title="to", format=".3~g"),
+        ]
+        layers = [
+            alt.Chart(means)
+            .mark_rule(strokeWidth=3, opacity=0.4, clip=True)
+            .encode(
+                x=alt.X("low:Q", title=axis_title(name), scale=scale, axis=axis),
+                x2="high:Q",
+                y=y,
+                color=colour,
+            ),
+            alt.Chart(points)
+            .mark_point(filled=False, size=24, strokeWidth=1, opacity=0.6)
+            .encode(x=x, y=y, color=colour, tooltip=["seed:O", alt.Tooltip("value:Q", format=".3~g")]),
+            alt.Chart(means)
+            .mark_point(filled=True, size=80, opacity=0.95)
+            .encode(
+                x=alt.X("mean:Q", title=axis_title(name), scale=scale, axis=axis),
+                y=y,
+                color=colour,
+                tooltip=tips,
+            ),
+        ]
+        shown.append(alt.LayerChart(layer=layers, width=width, height=26 * len(labels)))
+    return alt.hconcat(*shown, spacing=16)

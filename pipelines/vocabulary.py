@@ -126,6 +126,20 @@ MEASURES: dict[str, Measure] = {
         False,
         "Minus the log-likelihood of test images: exact, a bound or an estimate, by family.",
     ),
+    "error": Measure("Error", "share", "lower", True, "Share of test images whose class is told wrongly."),
+    "accuracy": Measure("Accuracy", "share", "higher", False, "Share of test images whose class is told."),
+    "chosen_time": Measure(
+        "Chosen noise level t", "", "none", False, "The noise level whose features validation chose."
+    ),
+    "chosen_behind_middle": Measure(
+        "Layer behind the middle", "", "none", False, "One where validation chose a layer behind the middle."
+    ),
+    "evaluations_per_image": Measure(
+        "Evaluations an image", "", "lower", True, "Network evaluations to tell the class of an image."
+    ),
+    "classify_seconds": Measure(
+        "Seconds to classify 1,000 images", "s", "lower", True, "Wall-clock time, features included."
+    ),
     "gradient_variation": Measure(
         "Gradient variation",
         "ratio",
@@ -141,6 +155,8 @@ FIELDS: dict[str, str] = {
     "sample_seconds": "Seconds to draw all samples",
     "matching": "Compared at",
     "budget": "Training budget, as a share of the full one",
+    "labelled": "Share of the training labels",
+    "classify_seconds": "Seconds to classify 1,000 images",
 }
 # What a word of an arm is called; samplers have theirs in the table above.
 LABELS: dict[str, str] = {
@@ -158,11 +174,35 @@ LABELS: dict[str, str] = {
     "uvit": "U-ViT",
     "convnext": "Isotropic ConvNet",
     "mixer": "MLP-Mixer",
+    "pixels": "Pixels",
+    "pixels_knn": "Pixels, nearest neighbours",
+    "pca": "Principal components",
+    "random_features": "Random network's features",
+    "vae_features": "VAE latents",
+    "diffusion_features": "Diffusion features",
+    "diffusion_knn": "Diffusion features, nearest neighbours",
+    "diffusion_mlp": "Diffusion features, MLP",
+    "diffusion_quarter": "Diffusion features, 1/4 of training",
+    "diffusion_sixteenth": "Diffusion features, 1/16 of training",
+    "cnn": "CNN",
+    "cnn_best": "Wider CNN",
+    "finetuned": "Fine-tuned denoiser",
+    "scratch": "Same network from scratch",
+    "diffusion_bayes": "Diffusion by Bayes' rule",
+    "flow_bayes": "Coupling flow by Bayes' rule",
+    "vae_bayes": "VAE by Bayes' rule",
+    "diffusion_misled": "Diffusion features, misled",
+    "diffusion_bayes_misled": "Diffusion by Bayes' rule, misled",
+    "cnn_misled": "CNN, misled",
     "parameters": "equal parameters",
     "flops": "equal FLOPs",
     "seconds": "equal seconds",
 }
-EXTRACTORS: dict[str, str] = {"cnn": "CNN features", "random_conv": "random features"}
+EXTRACTORS: dict[str, str] = {
+    "cnn": "CNN features",
+    "random_conv": "random features",
+    "corrupted": "corrupted images",
+}
 
 
 def measure(name: str) -> Measure:
@@ -199,14 +239,14 @@ def in_text(name: str) -> str:
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each name: that of the table for a sampler, a spare one for anything else, by its position."""
+    """A look for each name: that of the table for a sampler, a spare one for anything else, by its position. Beyond the
+    colours of the table they come again in other shapes."""
     taken = {SAMPLERS[name].colour for name in names if name in SAMPLERS}
-    spare = iter([look for look in _SPARE if look.colour not in taken])
-    result = {}
-    for name in names:
-        if name in SAMPLERS:
-            result[name] = SAMPLERS[name]
-        else:
-            look = next(spare, _SPARE[-1])
-            result[name] = Look(word(name), look.colour, look.shape)
-    return result
+    count = len(_SPARE)
+    spare = (
+        (_SPARE[index].colour, _SPARE[(index + turn) % count].shape)
+        for turn in range(count)
+        for index in range(count)
+        if _SPARE[index].colour not in taken
+    )
+    return {name: SAMPLERS.get(name) or Look(word(name), *next(spare)) for name in names}

@@ -16,7 +16,7 @@ from typing import Literal
 from PIL.Image import Image
 
 from pipelines import errors, names
-from pipelines.plan import Done, Stage
+from pipelines.stage import Done, Stage
 from pipelines.tracking import Damaged, Tracking
 from workbench.identity import to_json
 

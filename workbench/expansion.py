@@ -8,18 +8,30 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.families import family
+from workbench.methods import method
 from workbench.networks import network
 from workbench.presets import continuous, ddpm
 from workbench.registry import UserError, look_up
-from workbench.spec import Arm, DataSpec, OracleMeasureSpec, Scale, Study, TrialSpec, with_fields
+from workbench.spec import (
+    Arm,
+    DataSpec,
+    OracleMeasureSpec,
+    RecognitionSpec,
+    Scale,
+    Study,
+    TrialSpec,
+    with_fields,
+    with_seed,
+)
 
 ORACLE_ROWS: dict[Scale, int] = {"smoke": 64, "quick": 500, "standard": 1_000, "full": 10_000}
 
 # A preset takes the data set and the scale, and by name what the arms of its studies choose with plain names.
-PRESETS: dict[str, Callable[..., TrialSpec]] = {
+PRESETS: dict[str, Callable[..., TrialSpec | RecognitionSpec]] = {
     "continuous": continuous,
     "ddpm": ddpm,
     "family": family,
+    "method": method,
     "network": network,
 }
 
@@ -31,7 +43,7 @@ class Trial:
     arm: Arm
     seed: int
     panel: Literal["network", "oracle"]
-    spec: TrialSpec
+    spec: TrialSpec | RecognitionSpec
 
 
 def default_seeds(scale: Scale) -> tuple[int, ...]:
@@ -53,18 +65,21 @@ def _trials(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) ->
     arms = study.smoke_arms if scale == "smoke" else study.arms
     for seed in seeds:
         for changes in arms:
-            fields = (*changes, ("source.seed", seed), ("sampling.seed", seed))
-            yield Trial(arm=changes, seed=seed, panel="network", spec=_spec(study, data, scale, fields))
+            spec = with_seed(_spec(study, data, scale, changes), seed)
+            yield Trial(arm=changes, seed=seed, panel="network", spec=spec)
     if study.oracle is None:
         return
-    exact = replace(_spec(study, data, scale, ()), source=study.oracle, measures=OracleMeasureSpec())
+    base = _spec(study, data, scale, ())
+    if not isinstance(base, TrialSpec):
+        raise ValueError(f"study {study.name!r}: its preset {study.preset!r} draws nothing from an oracle")
+    exact = replace(base, source=study.oracle, measures=OracleMeasureSpec())
     exact = with_fields(exact, {"sampling.rows": ORACLE_ROWS[scale]})
     # No training, so no training seeds: one draw from the oracle is exact enough to be read by itself.
     for changes in study.smoke_arms if scale == "smoke" else study.oracle_arms:
         yield Trial(arm=changes, seed=seeds[0], panel="oracle", spec=with_fields(exact, changes))
 
 
-def _spec(study: Study, data: DataSpec, scale: Scale, changes: Arm) -> TrialSpec:
+def _spec(study: Study, data: DataSpec, scale: Scale, changes: Arm) -> TrialSpec | RecognitionSpec:
     """The base trial of a study with the changes of an arm: plain names are arguments of the preset, dotted ones fields
     of the trial that it returns."""
     preset = look_up(PRESETS, study.preset, "preset")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import studies
-from dashboard import evidence, gallery, ledger, live, source
+from dashboard import evidence, gallery, ledger, live, recognition, source
 from pipelines import axes, verdict
 from pipelines.vocabulary import field, word
 
@@ -72,8 +72,7 @@ if across.facet is not None and have:
 evidence.quality(study, shown, across)
 evidence.cost_and_oracle(study, shown, across)
 evidence.families(study, shown, across)
-
-st.header("Pictures", anchor="pictures")
+recognition.section(store, shown, across)
 gallery.section(store, shown[shown["panel"] == "network"], across)
 
 ledger.trials(store, study, rows, across)

@@ -193,7 +193,7 @@ def test_every_chart_is_drawn(tmp_path: Path) -> None:
         pairs = list(zip(study.claims, verdict.decide(study, table), strict=True))
         for chart in (
             figures.quality_chart(table, across, "frechet[cnn]"),
-            figures.cost_chart(table, across, "frechet[cnn]"),
+            figures.cost_chart(table, across, "frechet[cnn]", cost="sample_seconds"),
             figures.claims_chart(pairs),
         ):
             svg = convert.vegalite_to_svg(figures.on_paper(chart).to_json())

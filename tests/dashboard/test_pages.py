@@ -76,11 +76,13 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     assert app.title[0].value == studies.study(name).question
     assert f"python -m pipelines.study {name} --data digits --scale quick --seeds 0 1 2" in text_of(app)
     study = studies.study(name)
-    compared = "family" in dict(study.arms[0])
-    # The claims, quality, time; and where there are such, the exact panel and the comparison of families.
-    assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + (study.oracle is not None) + compared
+    compared, told = "family" in dict(study.arms[0]), study.primary == "error"
+    # The claims, quality, time; and where there are such, the exact panel, the comparison of families, and of ways to
+    # classify the layers, evaluations, three confusion matrices and corruptions.
+    more = (study.oracle is not None) + 2 * compared + 6 * told
+    assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + more
     assert any("Likelihood" in text.value for text in app.markdown) == compared
-    assert len(app.get("image")) >= 3
+    assert len(app.get("image")) >= (1 if told else 3)
     assert all(element.proto.alt for element in app.get("vega_lite_chart"))
 
 

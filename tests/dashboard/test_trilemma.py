@@ -81,3 +81,9 @@ def test_it_applies_where_speed_diversity_and_likelihood_were_measured() -> None
     for name in ("single_seconds", "coverage[cnn]", "bits_per_dim"):
         assert not trilemma.applies(rows().drop(columns=name), AXES)
     assert not trilemma.applies(rows(), Axes("budget", None, (0.25, 1.0), ()))
+
+
+def test_the_panels_show_the_families_in_one_order_the_best_in_quality_first() -> None:
+    chart = trilemma.panels(rows(), AXES, QUALITY).to_dict()
+    orders = [panel["layer"][0]["encoding"]["y"]["sort"] for panel in chart["hconcat"]]
+    assert orders == [["Diffusion, 20 steps", "GAN", "VAE"]] * 3

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipelines import lifetime, stack
-from pipelines.plan import Stage
+from pipelines.stage import Stage
 from pipelines.tracking import Tracking
 from pipelines.work import Setting
 

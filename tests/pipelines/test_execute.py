@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from pipelines import errors, execute
-from pipelines.plan import Done, Plan, Stage
+from pipelines.plan import Plan
+from pipelines.stage import Done, Stage
 from pipelines.work import Outcome, Setting
 
 SETTING = Setting(tracking_uri="nowhere", execution="")

@@ -9,17 +9,9 @@ import pytest
 
 import studies
 from pipelines import names
-from pipelines.plan import (
-    Done,
-    Plan,
-    Stage,
-    apply_cache,
-    data_label,
-    generation,
-    plan,
-    samples_key,
-    with_fit_cpus,
-)
+from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus
+from pipelines.stage import Done, Stage
+from pipelines.staging import data_label, generation, samples_key
 from workbench.spec import DataSpec, FitSpec, Scale, Study, TrialSpec, with_fields
 
 SWEEP = studies.study("step_sweep")

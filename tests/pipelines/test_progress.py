@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from pipelines.plan import Done, Resources, Stage
 from pipelines.progress import FAILURES_TOLD, Progress, duration
+from pipelines.stage import Done, Resources, Stage
 from pipelines.work import Outcome
 
 

@@ -11,7 +11,7 @@ import pytest
 from bodies import errors
 
 from pipelines import lifetime, names
-from pipelines.plan import Stage
+from pipelines.stage import Stage
 from pipelines.tracking import Damaged, Tracking, digest_of, done_from, require_server
 from pipelines.work import Setting, run_stage
 from workbench.registry import UserError

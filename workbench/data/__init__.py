@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbench.data import cifar10, digits, fashion_mnist, folder, npz
 from workbench.data.dataset import Dataset, Split
-from workbench.data.few import with_few_labels
+from workbench.data.few import few_rows, of_each_class, with_few_labels
 from workbench.data.files import sha256_of_file
 from workbench.data.pixels import from_display, require_finite, to_bytes, to_display, to_float
 from workbench.data.shortcut import with_shortcut
@@ -29,9 +29,11 @@ __all__ = [
     "Dataset",
     "Split",
     "digest_of",
+    "few_rows",
     "from_display",
     "from_path",
     "load",
+    "of_each_class",
     "require_finite",
     "to_bytes",
     "to_display",

@@ -1,0 +1,96 @@
+"""Before a study of classification starts: can its models do what is asked of them, and how many rows will they see?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.registry import UserError, unknown
+from workbench.spec import (
+    BayesSpec,
+    ClassifierSpec,
+    DiffusionSpec,
+    FeatureSpec,
+    GANSpec,
+    ModelSpec,
+    ReadoutSpec,
+    RecognitionSpec,
+    SupervisedSpec,
+    TrunkClassifierSpec,
+    VAESpec,
+)
+
+if TYPE_CHECKING:
+    from workbench.data import Dataset
+    from workbench.models import Event
+
+CORRUPTED_SETS = 12  # four corruptions at three severities
+PRUNED = (
+    0.35  # of the pairs and classes that a bound is asked at, about what is left after classes are dropped
+)
+CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
+ENCODED = (VAESpec,)  # families whose latents are features
+CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
+
+
+def check(spec: FeatureSpec | RecognitionSpec, event: Event) -> None:
+    """Raises UserError for a model that cannot do what is asked of it, and for a layer that it does not have."""
+    if isinstance(spec, FeatureSpec):
+        _check_features(spec, event)
+    elif isinstance(spec.by, BayesSpec):
+        _check_bayes(spec.by.fit.model)
+    elif isinstance(spec.by, SupervisedSpec) and not isinstance(spec.by.fit.model, CLASSIFIERS):
+        raise UserError(f"model: {_name(spec.by.fit.model)} tells no classes; a classifier does")
+
+
+def rows_looked_at(spec: FeatureSpec, dataset: Dataset) -> float:
+    """Rows that go through the network for the features of a data set; none where there is no network."""
+    if spec.source is None:
+        return 0.0
+    rows = spec.train_share * len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    rows += CORRUPTED_SETS * spec.corrupted_rows
+    if spec.of != "activations":
+        return rows
+    return spec.draws * rows + len(spec.times) * (spec.grid_rows + CHOSEN_FROM)
+
+
+def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
+    """Evaluations of one row by the network of a trial of classification."""
+    by = spec.by
+    if isinstance(by, ReadoutSpec):
+        return 0.0
+    if isinstance(by, SupervisedSpec):
+        return float(len(dataset.test) + CORRUPTED_SETS * by.corrupted_rows)
+    rows = (by.rows + CORRUPTED_SETS * by.corrupted_rows) * len(dataset.classes)
+    return rows * (PRUNED * by.pairs if isinstance(by.fit.model, DiffusionSpec) else 1.0)
+
+
+def _check_features(spec: FeatureSpec, event: Event) -> None:
+    from workbench.recognition import layers
+
+    from workbench.models import build
+
+    model = None if spec.source is None else spec.source.model
+    if spec.of == "latents" and not isinstance(model, ENCODED):
+        raise UserError(f"features: {_name(model)} has no encoder, so no latents; a VAE does")
+    if spec.of == "activations":
+        if not isinstance(model, DiffusionSpec):
+            raise UserError(
+                f"features: {_name(model)} is no denoiser; activations are those of a diffusion model"
+            )
+        known = layers(build(model, event))
+        for name in spec.layers:
+            if name not in known:
+                raise unknown("features.layers", name, known)
+
+
+def _check_bayes(model: ModelSpec) -> None:
+    if isinstance(model, (GANSpec, *CLASSIFIERS)):
+        raise UserError(f"model: {_name(model)} tells no likelihood; Bayes' rule needs one")
+    if not model.conditional:
+        raise UserError(
+            f"model: {_name(model)} is unconditional; to classify by Bayes' rule it has to be trained with labels"
+        )
+
+
+def _name(model: ModelSpec | None) -> str:
+    return "none" if model is None else type(model).__name__.removesuffix("Spec")

@@ -1,0 +1,193 @@
+"""The stage that computes the features of all rows of a data set, at a layer and noise level that validation chose."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from workbench.recognition import CORRUPTIONS, activations, choose, latents, layers, principal, randomised
+
+from pipelines import names, shared
+from pipelines.work import Product, Work
+from workbench.data import Dataset, to_float
+from workbench.execution import Execution
+from workbench.models import DiffusionModel, HasLatent
+from workbench.registry import UserError
+from workbench.spec import FeatureSpec
+
+FEATURES, CHOICE = "features.npz", "choice.json"
+SEVERITIES = (1, 2, 3)
+GRID_VALIDATION_ROWS, MAPPED_ROWS = 2_000, 240
+TRAIN, VALIDATION, TEST, CORRUPTED = range(4)  # addresses of the noise
+
+# Images [N, *S] and the address of their noise -> features [N, D].
+View = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewed:
+    """A way to look at images, what is told of how it was chosen, and the measures of that choice."""
+
+    view: View
+    choice: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def features(work: Work) -> Product:
+    """Choose how to look, where there is a choice, and look at all rows."""
+    execution = shared.execution(work)
+    spec: FeatureSpec = work.stage.spec
+    data = shared.dataset(spec.data, work.setting.data_location)
+    seen = _viewed(work, spec, data, execution)
+    rows = math.ceil(spec.train_share * len(data.train))
+
+    def look(images: Tensor, address: int) -> np.ndarray:
+        found: np.ndarray = seen.view(images, address).half().numpy()  # half the bytes to keep and to send
+        return found
+
+    arrays = {
+        "train": look(to_float(data.train.images[:rows], data.levels), TRAIN),
+        "validation": look(to_float(data.validation.images, data.levels), VALIDATION),
+    }
+    began = time.perf_counter()
+    arrays["test"] = look(to_float(data.test.images, data.levels), TEST)
+    seconds = (time.perf_counter() - began) / len(data.test) * 1000
+    for name, severity, images in corrupted(data, spec.corrupted_rows):
+        arrays[f"{name}.{severity}"] = look(images, CORRUPTED)
+    np.savez(work.folder / FEATURES, allow_pickle=False, **arrays)
+    (work.folder / CHOICE).write_text(json.dumps(seen.choice))
+    dimensions = {"dimensions": float(arrays["train"].shape[1])}
+    quality = {names.QUALITY + name: value for name, value in (seen.metrics | dimensions).items()}
+    return Product(metrics=quality | {names.COST + "classify_seconds": seconds})
+
+
+def corrupted(data: Dataset, rows: int) -> Iterator[tuple[str, int, Tensor]]:
+    """The first test rows under each corruption at each severity: (name, severity, images [rows, *S])."""
+    images = to_float(data.test.images[:rows], data.levels)
+    for name in CORRUPTIONS if rows else ():
+        for severity in SEVERITIES:
+            yield name, severity, CORRUPTIONS[name](images, severity, 0)
+
+
+def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
+    if spec.of == "pixels":
+        return Viewed(view=lambda images, _: images.flatten(1), choice={}, metrics={})
+    if spec.of == "principal":
+        train = to_float(data.train.images, data.levels).flatten(1)
+        project = principal(train, min(spec.components, *train.shape))
+        return Viewed(view=lambda images, _: project(images.flatten(1)), choice={}, metrics={})
+    assert spec.source is not None
+    model = shared.model(work, spec.source)
+    execution.place(model)
+    if spec.of == "latents":
+        if not isinstance(model, HasLatent):
+            raise UserError(f"features: {type(model).__name__} has no encoder, so no latents")
+        return Viewed(view=lambda images, _: latents(model, images, execution), choice={}, metrics={})
+    if not isinstance(model, DiffusionModel):
+        raise UserError(
+            f"features: {type(model).__name__} is no denoiser; activations are those of a diffusion model"
+        )
+    if spec.untrained:
+        model = execution.place(randomised(model, spec.seed))
+    return _at_best(model, spec, data, execution)
+
+
+def _at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
+    """Activations at the layer, noise level and grid of most validation accuracy."""
+    known = layers(model)
+    wanted = spec.layers or known
+    train, held_out = data.train, data.validation
+    few = slice(0, spec.grid_rows), slice(0, GRID_VALIDATION_ROWS)
+
+    def looked(rows: Tensor, time_: float, address: int) -> dict[tuple[str, int], Tensor]:
+        return activations(
+            model,
+            to_float(rows, data.levels),
+            layers=wanted,
+            time=time_,
+            sides=spec.sides,
+            draws=1,
+            seed=_address(spec.seed, address),
+            execution=execution,
+        )
+
+    cells: dict[tuple[str, float, int], tuple[Tensor, Tensor]] = {}
+    for at in spec.times:
+        of_train = looked(train.images[few[0]], at, TRAIN)
+        of_held_out = looked(held_out.images[few[1]], at, VALIDATION)
+        for layer, side in of_train:
+            cells[layer, at, side] = of_train[layer, side], of_held_out[layer, side]
+    best, accuracies = choose(cells, train.labels[few[0]], held_out.labels[few[1]], classes=len(data.classes))
+    layer, at, side = best
+    grid = [
+        {"layer": cell[0], "time": cell[1], "side": cell[2], "accuracy": value}
+        for cell, value in accuracies.items()
+    ]
+
+    def view(images: Tensor, address: int) -> Tensor:
+        found = activations(
+            model,
+            images,
+            layers=(layer,),
+            time=at,
+            sides=(side,),
+            draws=spec.draws,
+            seed=_address(spec.seed, address),
+            execution=execution,
+        )
+        return found[layer, side]
+
+    behind = known.index(layer) > (len(known) - 1) / 2
+    return Viewed(
+        view=view,
+        choice={
+            "layer": layer,
+            "time": at,
+            "side": side,
+            "grid": grid,
+            "map": _map(cells, accuracies, held_out.labels),
+        },
+        metrics={
+            "chosen_time": at,
+            "chosen_side": float(side),
+            "chosen_behind_middle": float(behind),
+            "validation_accuracy": accuracies[best],
+        },
+    )
+
+
+def _map(
+    cells: dict[tuple[str, float, int], tuple[Tensor, Tensor]],
+    accuracies: dict[tuple[str, float, int], float],
+    labels: Tensor,
+) -> dict[str, Any]:
+    """A flat picture of validation rows at each layer and noise level, at the better grid: their first two principal
+    components, scaled to unit deviation."""
+    places: dict[str, list[list[float]]] = {}
+    for layer, at in dict.fromkeys((layer, at) for layer, at, _ in cells):
+        side = max(
+            (s for ly, t, s in cells if (ly, t) == (layer, at)), key=lambda s: accuracies[layer, at, s]
+        )
+        rows = cells[layer, at, side][1][:MAPPED_ROWS]
+        flat = principal(rows, 2)(rows)
+        places[f"{layer}@{at:g}"] = (flat / flat.std(0).clamp_min(1e-6)).double().round(decimals=2).tolist()
+    return {"labels": labels[:MAPPED_ROWS].tolist(), "places": places}
+
+
+def _address(seed: int, address: int) -> int:
+    """A seed of the noise for each split, so that no test row is seen through the noise of a training row."""
+    return 4 * seed + address
+
+
+def stored(work: Work, spec: FeatureSpec, key: str) -> dict[str, Tensor]:
+    """The features of a finished stage, by the names of the rows that they are of, in float32."""
+    done = work.inputs[key]
+    with np.load(work.tracking.fetch(done.run_id, FEATURES, done.artifacts[FEATURES])) as arrays:
+        return {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}

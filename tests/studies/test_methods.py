@@ -1,0 +1,77 @@
+"""The ways to classify that are compared: known by name, of stated cost, refused where they make no sense."""
+
+from __future__ import annotations
+
+import pytest
+
+import studies
+from pipelines.vocabulary import LABELS
+from workbench.families import family
+from workbench.identity import key
+from workbench.methods import FEWEST, METHODS, method
+from workbench.registry import UserError
+from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of
+
+ARMS = studies.study("features").arms
+
+
+def fit(name: str, labelled: float = 1.0, data: str = "digits") -> FitSpec:
+    found = fit_of(method(DataSpec(name=data), "quick", method=name, labelled=labelled))
+    assert found is not None
+    return found
+
+
+def test_every_method_is_compared_and_has_a_name() -> None:
+    assert {dict(one)["method"] for one in ARMS} == set(METHODS)
+    assert set(METHODS) <= set(LABELS)
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion_mnist"])
+@pytest.mark.parametrize(
+    ("name", "of"), [("diffusion_bayes", "diffusion"), ("vae_bayes", "vae"), ("flow_bayes", "coupling_flow")]
+)
+def test_generative_classifiers_are_those_of_the_comparison_of_families(
+    name: str, of: str, data: str
+) -> None:
+    source = family(DataSpec(name=data), "quick", family=of).source
+    assert key(fit(name, data=data)) == key(source)
+
+
+@pytest.mark.parametrize(
+    "name", ["diffusion_features", "vae_features", "random_features", "finetuned", "diffusion_misled"]
+)
+def test_models_whose_features_are_read_never_see_a_label(name: str) -> None:
+    by = method(DataSpec(), "quick", method=name).by
+    source = by.fit.model.start if isinstance(by, SupervisedSpec) else by.features.source
+    assert not source.model.conditional
+
+
+def test_few_labels_are_seen_by_the_readout_and_by_the_supervised_network_alone() -> None:
+    readout = method(DataSpec(), "quick", method="diffusion_features", labelled=0.01)
+    assert isinstance(readout.by, ReadoutSpec)
+    assert readout.by.labelled == 0.01 and readout.by.draws > 1
+    assert data_of(readout).labelled == 1.0
+    few, all_of_them = fit("cnn", 0.01), fit("cnn")
+    assert few.data.labelled == 0.01 and all_of_them.data.labelled == 1.0
+    assert few.budget.images_seen == pytest.approx(FEWEST * all_of_them.budget.images_seen, abs=1)
+
+
+def test_the_trunk_from_scratch_differs_in_its_start_alone() -> None:
+    one, other = (method(DataSpec(), "quick", method=name).by for name in ("finetuned", "scratch"))
+    assert isinstance(one, SupervisedSpec) and isinstance(other, SupervisedSpec)
+    assert one.fit.budget == other.fit.budget and one.fit.optimiser == other.fit.optimiser
+    assert one.fit.model != other.fit.model
+
+
+def test_misled_methods_are_trained_and_tried_with_a_shortcut() -> None:
+    for name in METHODS:
+        assert data_of(method(DataSpec(), "quick", method=name)).shortcut == name.endswith("_misled")
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(UserError, match="method: unknown name"):
+        method(DataSpec(), "quick", method="cnnn")
+    with pytest.raises(
+        UserError, match=r"labelled: 0\.1 given; the method .flow_bayes. is trained with all labels"
+    ):
+        method(DataSpec(), "quick", method="flow_bayes", labelled=0.1)

@@ -1,0 +1,243 @@
+"""Ways to tell the class of an image: what the study `features` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from workbench.families import FIT_SECONDS, family
+from workbench.presets import SMOKE_IMAGES, classifier_fit
+from workbench.registry import UserError, look_up
+from workbench.spec import (
+    BayesSpec,
+    BudgetSpec,
+    ClassifierSpec,
+    DataSpec,
+    DiffusionSpec,
+    FeatureSpec,
+    FitSpec,
+    OptimiserSpec,
+    Readout,
+    ReadoutSpec,
+    RecognitionSpec,
+    Scale,
+    SupervisedSpec,
+    TrunkClassifierSpec,
+    VAESpec,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is computed at a scale: training rows that the choice of a layer looks at, random choices of few labels,
+    test rows that generative classifiers and corruptions see, pairs of noise level and noise."""
+
+    grid_rows: int = 5_000
+    draws: int = 3
+    bayes_rows: int = 500
+    bayes_corrupted_rows: int = 48
+    pairs: int = 64
+    corrupted_rows: int = 500
+
+
+EFFORTS: dict[Scale, Effort] = {
+    "smoke": Effort(
+        grid_rows=128, draws=1, bayes_rows=24, bayes_corrupted_rows=4, pairs=4, corrupted_rows=16
+    ),
+    "quick": Effort(grid_rows=1_000, bayes_rows=200, bayes_corrupted_rows=24, pairs=32, corrupted_rows=200),
+    "standard": Effort(),
+    "full": Effort(
+        grid_rows=20_000, draws=5, bayes_rows=5_000, bayes_corrupted_rows=500, corrupted_rows=5_000
+    ),
+}
+
+# Training images in a second of one core of the classifiers of width 32 and 64.
+_SPEED = {"digits": (7_200, 5_900), "fashion_mnist": (1_670, 600)}
+SMALL = ClassifierSpec(width=32, features=64)
+FEATURES_BUDGET = 1 / 2  # of a family's seconds, for models whose features are looked at
+FEW = 0.1  # of the training rows, where a readout is to see no more labels
+MISLED_BUDGET = (
+    1 / 4
+)  # of the budget of the diffusion model, where a shortcut is to be seen: it is learned at once
+FEWEST = 1 / 8  # of a supervised training's images, however few the labels are
+TRUNK_SHARE = 1 / 4  # of the images of the diffusion model, for a classifier on its trunk
+
+
+def method(data: DataSpec, scale: Scale, *, method: str = "pixels", labelled: float = 1.0) -> RecognitionSpec:
+    """A way to classify that sees the share `labelled` of the training labels.
+
+    A readout of features of a model sees that share, while the model itself was trained on all images without labels; a
+    supervised network sees those images alone, and trains for as long as that diffusion model at all labels, for less
+    at few. Raises UserError for a method that is not known, and for few labels
+    of one that is trained with all.
+    """
+    build = look_up(METHODS, method, "method")
+    by = build(data, scale, labelled)
+    if isinstance(by, BayesSpec) and labelled != 1:
+        raise UserError(f"labelled: {labelled:g} given; the method {method!r} is trained with all labels")
+    return RecognitionSpec(by=by)
+
+
+_Build = Callable[[DataSpec, Scale, float], ReadoutSpec | BayesSpec | SupervisedSpec]
+
+
+def _source(data: DataSpec, scale: Scale, name: str, budget: float = 1.0) -> FitSpec:
+    """The fit of a family, the same as in the comparison of families."""
+    fit = family(data, scale, family=name, budget=budget).source
+    assert isinstance(fit, FitSpec)
+    return fit
+
+
+def _without_labels(data: DataSpec, scale: Scale, name: str, budget: float = 1.0) -> FitSpec:
+    """The fit of a family that sees no label, so that few labels are few for a readout of its features too."""
+    fit = _source(data, scale, name, FEATURES_BUDGET * budget)
+    assert isinstance(fit.model, (DiffusionSpec, VAESpec))
+    return replace(fit, model=replace(fit.model, conditional=False))
+
+
+def _readout(features: FeatureSpec, scale: Scale, head: Readout, labelled: float) -> ReadoutSpec:
+    return ReadoutSpec(
+        features=features, head=head, labelled=labelled, draws=EFFORTS[scale].draws if labelled < 1 else 1
+    )
+
+
+def _pixels(data: DataSpec, scale: Scale) -> FeatureSpec:
+    return FeatureSpec(of="pixels", data=data, corrupted_rows=EFFORTS[scale].corrupted_rows)
+
+
+def _principal(data: DataSpec, scale: Scale) -> FeatureSpec:
+    return replace(_pixels(data, scale), of="principal")
+
+
+def _latents(data: DataSpec, scale: Scale) -> FeatureSpec:
+    return replace(_pixels(data, scale), of="latents", source=_without_labels(data, scale, "vae"))
+
+
+def _activations(data: DataSpec, scale: Scale, budget: float = 1.0, share: float = 1.0) -> FeatureSpec:
+    return replace(
+        _pixels(data, scale),
+        of="activations",
+        source=_without_labels(data, scale, "diffusion", budget),
+        grid_rows=EFFORTS[scale].grid_rows,
+        train_share=share,
+    )
+
+
+def _untrained(data: DataSpec, scale: Scale) -> FeatureSpec:
+    # Of the shortest fit, since its weights are drawn anew; one draw of the noise, as random weights blur more.
+    return replace(_activations(data, scale, 1 / 16), untrained=True, draws=1)
+
+
+def _of(features: Callable[[DataSpec, Scale], FeatureSpec], head: Readout = "logistic") -> _Build:
+    return lambda data, scale, labelled: _readout(features(data, scale), scale, head, labelled)
+
+
+def _early(budget: float) -> _Build:
+    return lambda data, scale, labelled: _readout(
+        _activations(data, scale, budget, FEW), scale, "logistic", labelled
+    )
+
+
+def _bayes(name: str) -> _Build:
+    def build(data: DataSpec, scale: Scale, labelled: float) -> BayesSpec:
+        effort = EFFORTS[scale]
+        return BayesSpec(
+            fit=_source(data, scale, name),
+            pairs=effort.pairs,
+            rows=effort.bayes_rows,
+            corrupted_rows=effort.bayes_corrupted_rows,
+        )
+
+    return build
+
+
+def _bayes_misled(data: DataSpec, scale: Scale, labelled: float) -> BayesSpec:
+    effort, fit = EFFORTS[scale], _source(data, scale, "diffusion", MISLED_BUDGET)
+    return BayesSpec(fit=fit, pairs=effort.pairs, rows=effort.bayes_rows)
+
+
+def _readout_misled(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
+    features = replace(_activations(data, scale, MISLED_BUDGET, FEW), corrupted_rows=0)
+    return _readout(features, scale, "logistic", labelled)
+
+
+def _cnn(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
+    return _supervised(data, scale, labelled, SMALL, cost=FEATURES_BUDGET, speed=0)
+
+
+def _cnn_best(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
+    wide = ClassifierSpec(width=64, features=128, dropout=0.3)
+    return _supervised(data, scale, labelled, wide, cost=1.0, speed=1)
+
+
+def _cnn_misled(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
+    return replace(_supervised(data, scale, labelled, SMALL, cost=MISLED_BUDGET, speed=0), corrupted_rows=0)
+
+
+def _supervised(
+    data: DataSpec, scale: Scale, labelled: float, model: ClassifierSpec, *, cost: float, speed: int
+) -> SupervisedSpec:
+    """A classifier trained for the share `cost` of the seconds of a family where it sees all labels; `speed` is the
+    column of its speed in the table."""
+    known = data.name if data.name in _SPEED else "fashion_mnist"
+    seconds = FIT_SECONDS[known].get(scale, 0.0)
+    images = SMOKE_IMAGES if scale == "smoke" else int(cost * seconds * _SPEED[known][speed])
+    base = classifier_fit(data, scale)
+    return _on_labels(replace(base, model=model), scale, images, labelled)
+
+
+def _on_labels(fit: FitSpec, scale: Scale, images: int, labelled: float) -> SupervisedSpec:
+    """A fit that sees the share `labelled` of the labels, and of `images`, but never fewer than an eighth of these."""
+    seen = max(SMOKE_IMAGES, int(images * max(FEWEST, labelled)))
+    return SupervisedSpec(
+        fit=replace(
+            fit,
+            data=replace(fit.data, labelled=labelled),
+            budget=BudgetSpec(images_seen=seen, batch_size=fit.budget.batch_size),
+            ema_halflife_images=max(fit.budget.batch_size, seen // 20),
+        ),
+        corrupted_rows=EFFORTS[scale].corrupted_rows,
+    )
+
+
+def _trunk(pretrained: bool) -> _Build:
+    def build(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
+        source = _without_labels(data, scale, "diffusion")
+        assert isinstance(source.model, DiffusionSpec)
+        fit = replace(
+            source,
+            model=TrunkClassifierSpec(diffusion=source.model, start=source if pretrained else None),
+            optimiser=OptimiserSpec(learning_rate=1e-3, beta_2=0.999, weight_decay=1e-2, warmup_images=2_000),
+        )
+        return _on_labels(fit, scale, int(TRUNK_SHARE * source.budget.images_seen), labelled)
+
+    return build
+
+
+def _misled(build: _Build) -> _Build:
+    """The same method where a pixel tells the class in training and misleads in the test."""
+    return lambda data, scale, labelled: build(replace(data, shortcut=True), scale, labelled)
+
+
+METHODS: dict[str, _Build] = {
+    "pixels": _of(_pixels),
+    "pixels_knn": _of(_pixels, "knn"),
+    "pca": _of(_principal),
+    "random_features": _of(_untrained),
+    "vae_features": _of(_latents),
+    "diffusion_features": _of(_activations),
+    "diffusion_knn": _of(_activations, "knn"),
+    "diffusion_mlp": _of(_activations, "mlp"),
+    "diffusion_quarter": _early(1 / 4),
+    "diffusion_sixteenth": _early(1 / 16),
+    "cnn": _cnn,
+    "cnn_best": _cnn_best,
+    "finetuned": _trunk(True),
+    "scratch": _trunk(False),
+    "diffusion_bayes": _bayes("diffusion"),
+    "flow_bayes": _bayes("coupling_flow"),
+    "vae_bayes": _bayes("vae"),
+    "diffusion_misled": _misled(_readout_misled),
+    "diffusion_bayes_misled": _misled(_bayes_misled),
+    "cnn_misled": _misled(_cnn_misled),
+}

@@ -41,15 +41,13 @@ def test_classes_that_are_apart_are_told_apart(name: str) -> None:
 @every_probe
 def test_labels_that_say_nothing_leave_chance(name: str) -> None:
     (train, labels), (validation, truth), (test, answers) = (
-        rows_of(count, apart=12, name=part)
-        for part, count in (("train", 300), ("validation", 60), ("test", 900))
+        rows_of(count, apart=0, name=part)
+        for part, count in (("train", 300), ("validation", 900), ("test", 900))
     )
-    shuffled = labels[torch.randperm(len(labels), generator=stream(0, "shuffled"))]
-    fitted = fit_probe(name, train, shuffled, validation, truth, CLASSES, 0)
-    # The rows lie in three clusters, so an answer is one of 27 maps of clusters to classes, or near one: chance is
-    # 1/3, and what is learned of 100 rows a cluster is which of the shuffled labels is the most frequent there.
-    random = torch.randint(0, CLASSES, answers.shape, generator=stream(0, "answers"))
-    assert abs(accuracy(fitted.probe(test), random) - 1 / CLASSES) < 4 * (2 / 9 / 900) ** 0.5
+    fitted = fit_probe(name, train, labels, validation, truth, CLASSES, 0)
+    deviation = (2 / 9 / 900) ** 0.5
+    assert abs(accuracy(fitted.probe(test), answers) - 1 / CLASSES) < 3 * deviation
+    assert abs(fitted.validation_accuracy - 1 / CLASSES) < 4 * deviation  # the best of a few
 
 
 @every_probe
@@ -59,7 +57,8 @@ def test_one_seed_gives_one_probe_and_rows_do_not_see_each_other(name: str) -> N
     first, second = (fit_probe(name, train, labels, validation, truth, CLASSES, 4) for _ in range(2))
     assert first.choice == second.choice
     assert torch.equal(first.probe(validation), second.probe(validation))
-    assert torch.allclose(first.probe(validation[:5]), first.probe(validation)[:5], atol=1e-5)
+    beside = torch.cat([validation[:5], 1e3 * rows_of(50, apart=0, name="test")[0]])
+    assert torch.allclose(first.probe(beside)[:5], second.probe(validation)[:5], atol=1e-5)
     assert first.validation_accuracy == accuracy(first.probe(validation), truth)
 
 
@@ -131,7 +130,7 @@ def test_a_readout_of_real_digits() -> None:
         to_float(split.images, digits.levels).flatten(1)
         for split in (digits.train, digits.validation, digits.test)
     )
-    for name, least in (("logistic", 0.95), ("knn", 0.95), ("mlp", 0.96)):
+    for name, least in (("logistic", 0.95), ("knn", 0.92), ("mlp", 0.96)):
         fitted = fit_probe(name, train, digits.train.labels, validation, digits.validation.labels, 10, 0)
         assert accuracy(fitted.probe(test), digits.test.labels) > least, name
 
@@ -140,12 +139,12 @@ def test_mistakes_are_told() -> None:
     train, labels = rows_of(30, apart=1)
     with pytest.raises(UserError, match="Did you mean 'logistic'"):
         fit_probe("logistics", train, labels, train, labels, CLASSES, 0)
+    some = labels < 2
     with pytest.raises(
         UserError, match=r"labels: 2 of 3 classes are among the 20 training rows, missing \[2\]"
     ):
-        some = labels < 2
         fit_probe("knn", train[some], labels[some], train, labels, CLASSES, 0)
-    with pytest.raises(UserError, match="features: .* given with 29 labels"):
+    with pytest.raises(UserError, match=r"features: \(30, 6\) given with 29 labels"):
         fit_probe("knn", train, labels[1:], train, labels, CLASSES, 0)
     with pytest.raises(UserError, match="validation: features"):
         fit_probe("knn", train, labels, train[:, 1:], labels, CLASSES, 0)

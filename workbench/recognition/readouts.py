@@ -74,13 +74,10 @@ def logistic_path(train: Tensor, labels: Tensor, strengths: Sequence[float]) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the steps are bounded on purpose
             model.fit(rows, answers)
-        weight, bias = (
-            torch.from_numpy(model.coef_.copy()).float(),
-            torch.from_numpy(model.intercept_.copy()).float(),
-        )
+        weight, bias = (torch.from_numpy(part.copy()).float() for part in (model.coef_, model.intercept_))
         if len(weight) == 1:  # of two classes there is one row, the log-odds
-            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-        yield lambda features, weight=weight, bias=bias: F.linear(standard(features), weight, bias)  # type: ignore[misc]
+            weight, bias = (torch.cat([-part, part]) / 2 for part in (weight, bias))
+        yield _network(standard, weight, bias)
 
 
 def logistic(train: Tensor, labels: Tensor, strength: float) -> Probe:
@@ -131,9 +128,17 @@ def mlp_path(train: Tensor, labels: Tensor, classes: int, every: int, seed: int)
             optimiser.step()
             step += 1
             if step % every == 0:
-                weights = [parameter.detach().clone() for parameter in network.parameters()]
-                yield lambda features, weights=weights: _mlp(standard(features), *weights)  # type: ignore[misc]
+                yield _network(standard, *(parameter.detach().clone() for parameter in network.parameters()))
 
 
-def _mlp(rows: Tensor, weight_in: Tensor, bias_in: Tensor, weight_out: Tensor, bias_out: Tensor) -> Tensor:
-    return F.linear(F.linear(rows, weight_in, bias_in).relu(), weight_out, bias_out)
+def _network(standard: Standardised, *parameters: Tensor) -> Probe:
+    """Linear layers, a weight and a bias each, with rectified units between them, on standardised features."""
+    layers = tuple(zip(parameters[::2], parameters[1::2], strict=True))
+
+    def scores(features: Tensor) -> Tensor:
+        h = standard(features)
+        for index, (weight, bias) in enumerate(layers):
+            h = F.linear(h.relu() if index else h, weight, bias)
+        return h
+
+    return scores

@@ -17,10 +17,10 @@ from benchmarks import limit, run
 from benchmarks.report import Report, Timing
 from benchmarks.timing import interleaved
 from benchmarks.train import LEVELS, default_fit, random_dataset
-from pipelines.drawing import batch_rows, draw
+from pipelines.drawing import draw
 from workbench import metrics
 from workbench.data import to_float
-from workbench.execution import Execution
+from workbench.execution import Execution, batch_rows
 from workbench.models import Classifier, DiffusionModel, Event
 from workbench.presets import MEASURES, classifier_fit
 from workbench.spec import ClassifierSpec, DataSpec, DiffusionSpec, SamplingSpec

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from workbench import rng
 from workbench.data import Dataset, to_bytes, to_display, to_float
-from workbench.execution import Execution
+from workbench.execution import Execution, batch_rows
 from workbench.models import DiffusionModel, GenerativeModel, Watch
 from workbench.sampling import Node
 from workbench.spec import SamplingSpec
 
-BATCH_VALUES = 200_000  # a batch of images of about this many values is quickest on a CPU
 TRACED_ROWS, FRAMES = 8, 12
 GRID_COLUMNS, GRID_ROWS, GRID_SIDE = 10, 6, 56
 
@@ -49,12 +48,6 @@ class Trace:
             self.x_t.append(x_t[:TRACED_ROWS].float().cpu())
             self.denoised.append(denoised[:TRACED_ROWS].float().cpu())
         self.seen += 1
-
-
-def batch_rows(shape: tuple[int, ...], rows: int) -> int:
-    """Rows to draw at a time: equal batches, as many as are quickest."""
-    most = max(32, BATCH_VALUES // int(np.prod(shape)))
-    return -(-rows // -(-rows // most))
 
 
 def draw(

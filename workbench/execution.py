@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +13,14 @@ import torch
 from torch import nn
 
 _Module = TypeVar("_Module", bound=nn.Module)
+
+BATCH_VALUES = 200_000  # a batch of images of about this many values is quickest on a CPU
+
+
+def batch_rows(shape: tuple[int, ...], rows: int) -> int:
+    """How many of `rows` rows of `shape` to put through a network at a time: equal batches of the quickest size."""
+    most = max(32, BATCH_VALUES // math.prod(shape))
+    return -(-rows // -(-rows // most))
 
 
 def has_fast_bf16(device: torch.device) -> bool:

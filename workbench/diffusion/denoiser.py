@@ -77,11 +77,18 @@ class Preconditioned(Denoiser):
         output, fraction = self._output(x_t, alpha, sigma, cond).chunk(2, dim=1)
         return self._denoised(output, x_t, alpha, sigma), torch.sigmoid(fraction)
 
-    def _output(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network sees of x_t [B, *S] at t [] or [B]: rows of unit variance [B, *S] and the level [B]."""
+        return self._inputs(x_t, *self.schedule(t))
+
+    def _inputs(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         scale = (alpha.square() * self.data_std**2 + sigma.square()).rsqrt()
         level = (2 * (alpha / sigma).log()).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT) / 4
         scaled = x_t * over_rows(scale, x_t).to(x_t.dtype)
-        out: Tensor = self.backbone(scaled, level.to(x_t.dtype).expand(len(x_t)), cond)
+        return scaled, level.to(x_t.dtype).expand(len(x_t))
+
+    def _output(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        out: Tensor = self.backbone(*self._inputs(x_t, alpha, sigma), cond)
         return out.to(x_t.dtype)
 
     def _denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

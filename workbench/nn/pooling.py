@@ -1,0 +1,24 @@
+"""Activations on a grid, made into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pooled(activation: Tensor, side: int) -> Tensor:
+    """The means of an activation [B, C, *G] over a grid of `side` cells a side, flattened: float32 [B, C side^rank].
+
+    Side 1 is the mean over all positions. A side of the grid G that is shorter than `side` stays as it is: nothing is
+    made larger.
+    """
+    pools: dict[int, Callable[[Tensor, Any], Tensor]] = {
+        3: F.adaptive_avg_pool1d,
+        4: F.adaptive_avg_pool2d,
+        5: F.adaptive_avg_pool3d,
+    }
+    cells = [min(side, length) for length in activation.shape[2:]]
+    return pools[activation.ndim](activation.float(), cells).flatten(1)

@@ -1,0 +1,151 @@
+"""Readouts by name, fitted on training rows and chosen on validation rows. Nothing here ever sees a test row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from workbench.recognition.readouts import Probe, logistic, logistic_path, mlp_path, neighbours
+from workbench.registry import UserError, look_up
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+NEIGHBOURS = (1, 5, 20)
+MLP_CHECKS, MLP_PATIENCE, LEAST_STEPS = 30, 5, 50  # one check an epoch, or every LEAST_STEPS steps
+QUICK_STRENGTH = 1e-2  # of the probe by which layers and noise levels are compared
+
+Cell = TypeVar("Cell")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A probe, the `choice` that was made on validation rows (its penalty, neighbours or steps), and its accuracy
+    there."""
+
+    probe: Probe
+    choice: float
+    validation_accuracy: float
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """The share of rows whose highest score [N, classes] is that of the label [N]."""
+    return float((scores.argmax(1) == labels).double().mean())
+
+
+def fit_probe(
+    name: str,
+    train: Tensor,
+    labels: Tensor,
+    validation: Tensor,
+    validation_labels: Tensor,
+    classes: int,
+    seed: int,
+) -> Fitted:
+    """The readout `name` of PROBES, learned from `train` [N, D] and `labels` [N], its one choice made on validation.
+
+    Raises UserError for an unknown name, rows that do not fit together, and training labels without all classes.
+    """
+    fit = look_up(PROBES, name, "probe")
+    _check(train, labels, classes)
+    _check_pair(validation, validation_labels, train)
+    return fit(train, labels, validation, validation_labels, classes, seed)
+
+
+def choose(
+    cells: Mapping[Cell, tuple[Tensor, Tensor]], labels: Tensor, validation_labels: Tensor, classes: int
+) -> tuple[Cell, dict[Cell, float]]:
+    """The cell whose features tell the classes of validation rows apart best, and the validation accuracy of each.
+
+    A cell, as a layer at a noise level, has features of training and of validation rows, [N, D] and [M, D]. They are
+    compared by a logistic probe of one penalty; of equals the earlier cell is taken.
+    """
+    if not cells:
+        raise UserError("cells: none given; at least one is needed to choose from")
+    found: dict[Cell, float] = {}
+    for cell, (train, validation) in cells.items():
+        _check(train, labels, classes)
+        _check_pair(validation, validation_labels, train)
+        found[cell] = accuracy(logistic(train, labels, QUICK_STRENGTH)(validation), validation_labels)
+    return max(found, key=lambda cell: found[cell]), found
+
+
+def _logistic(
+    train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor, classes: int, seed: int
+) -> Fitted:
+    probes = zip(STRENGTHS, logistic_path(train, labels, STRENGTHS), strict=True)
+    return _best(probes, validation, validation_labels)
+
+
+def _neighbours(
+    train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor, classes: int, seed: int
+) -> Fitted:
+    counts = tuple(count for count in NEIGHBOURS if count <= len(train))
+    probes = zip(counts, neighbours(train, labels, counts, classes), strict=True)
+    return _best(probes, validation, validation_labels)
+
+
+def _mlp(
+    train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor, classes: int, seed: int
+) -> Fitted:
+    every = max(LEAST_STEPS, len(train) // 256)
+    best: Fitted | None = None
+    worse = 0
+    for check, probe in zip(
+        range(1, MLP_CHECKS + 1), mlp_path(train, labels, classes, every, seed), strict=False
+    ):
+        reached = accuracy(probe(validation), validation_labels)
+        worse += 1
+        if best is None or reached > best.validation_accuracy:
+            best, worse = Fitted(probe=probe, choice=float(check * every), validation_accuracy=reached), 0
+        if worse == MLP_PATIENCE:
+            break
+    assert best is not None
+    return best
+
+
+def _best(probes: Iterable[tuple[float, Probe]], validation: Tensor, validation_labels: Tensor) -> Fitted:
+    """The probe of the highest validation accuracy, of equals the first."""
+    fitted = (
+        Fitted(
+            probe=probe,
+            choice=float(choice),
+            validation_accuracy=accuracy(probe(validation), validation_labels),
+        )
+        for choice, probe in probes
+    )
+    return max(fitted, key=lambda candidate: candidate.validation_accuracy)
+
+
+PROBES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int, int], Fitted]] = {
+    "logistic": _logistic,
+    "knn": _neighbours,
+    "mlp": _mlp,
+}
+
+
+def _check(train: Tensor, labels: Tensor, classes: int) -> None:
+    if train.ndim != 2 or len(train) != len(labels):
+        raise UserError(
+            f"features: {tuple(train.shape)} given with {len(labels)} labels; one row [D] for each label is needed"
+        )
+    present = len(labels.unique())
+    if present < classes or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        missing = sorted(set(range(classes)).difference(labels.tolist()))
+        raise UserError(
+            f"labels: {present} of {classes} classes are among the {len(labels)} training rows, missing {missing}; "
+            "a probe needs rows of each"
+        )
+
+
+def _check_pair(validation: Tensor, validation_labels: Tensor, train: Tensor) -> None:
+    if (
+        not len(validation)
+        or validation.shape[1:] != train.shape[1:]
+        or len(validation) != len(validation_labels)
+    ):
+        raise UserError(
+            f"validation: features {tuple(validation.shape)} given with {len(validation_labels)} labels; "
+            f"rows {tuple(train.shape[1:])}, one for each label, are needed"
+        )

@@ -59,7 +59,8 @@ def main() -> int:
 
     def measure(arguments: Arguments) -> None:
         best = Execution.best(threads=arguments.threads or torch.get_num_threads())
-        spec, scale = DataSpec(name=arguments.data), "quick" if arguments.data == "digits" else "standard"
+        spec = DataSpec(name=arguments.data)
+        scale: Scale = "quick" if arguments.data == "digits" else "standard"
         data = load(spec)
         judges = Judges(spec, data, arguments.rows, best)
         report = Report(

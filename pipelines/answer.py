@@ -144,7 +144,10 @@ def measures_table(study: Study, rows: pd.DataFrame, measures: Sequence[str]) ->
             cells.append(number(float(values.mean())) + spread if len(values) else "–")
         floor = done.get(f"floor {name}", pd.Series(dtype=float)).dropna()
         lines.append([axis_title(name), *cells, number(float(floor.mean())) if len(floor) else "–"])
-    return table(("measure", *(label(one) for one in arms), "real against real"), lines)
+    heads = ["measure", *(label(one) for one in arms), "real against real"]
+    if all(line[-1] == "–" for line in lines):  # nothing that real rows could be measured by
+        heads, lines = heads[:-1], [line[:-1] for line in lines]
+    return table(heads, lines)
 
 
 def label(one: Arm) -> str:

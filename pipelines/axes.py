@@ -13,10 +13,15 @@ from pipelines.names import column_of
 from workbench.spec import Arm, Study
 
 NICE = (1, 2, 5)
-PROBED = (
+# What is measured without a floor, where it is: of models themselves, and of what tells classes.
+WITHOUT_FLOOR = (
     "bits_per_dim",
     "single_seconds",
-)  # the measures of `probes`, which this module could not import lightly
+    "accuracy",
+    *(f"error[{name}]" for name in ("corrupted", "noise", "blur", "shift", "contrast")),
+    "evaluations_per_image",
+    "classify_seconds",
+)
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -122,7 +127,7 @@ def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:
     done = finished(rows)
     claimed = [claim.statistic.measure for claim in study.claims]
     floored = sorted(name for name in done.columns if f"floor {name}" in done)
-    names = dict.fromkeys([study.primary, *claimed, *floored, *PROBED])
+    names = dict.fromkeys([study.primary, *claimed, *floored, *WITHOUT_FLOOR])
     return [name for name in names if name in done and done[name].notna().any()]
 
 

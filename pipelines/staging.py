@@ -16,6 +16,7 @@ from workbench.expansion import Trial
 from workbench.identity import canonical, key, to_json
 from workbench.spec import (
     Arm,
+    ClassifierSpec,
     DataSpec,
     DiffusionSpec,
     FeatureSpec,
@@ -66,7 +67,7 @@ def needed(spec: TrialSpec | RecognitionSpec, arm: Arm, scale: Scale) -> Iterato
     if isinstance(spec, RecognitionSpec):
         fit = fit_of(spec)
         if fit is not None:
-            yield from _fit_stages(fit, _told_by_data(fit), scale)
+            yield from _fit_stages(fit, _told_apart(fit), scale)
         if isinstance(spec.by, ReadoutSpec):
             yield _features_stage(spec.by.features, scale)
         return
@@ -84,20 +85,28 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
     return ReferenceSpec(data=spec.source.data, measures=spec.measures, rows=spec.sampling.rows)
 
 
-def _told_by_data(fit: FitSpec) -> Arm:
-    """What tells apart fits of one network in a study of classification: its images and its labels."""
-    told = {"images": fit.budget.images_seen, "labelled": fit.data.labelled, "shortcut": fit.data.shortcut}
-    return tuple((name, value) for name, value in told.items() if value not in (1.0, False))
+def _told_apart(fit: FitSpec) -> Arm:
+    """What tells apart the fits of one network in a study of classification: its images, its labels, its start."""
+    told: list[tuple[str, Any]] = [("images", fit.budget.images_seen)]
+    if isinstance(fit.model, ClassifierSpec):
+        told.append(("width", fit.model.width))
+    told += [("labelled", fit.data.labelled)] * (fit.data.labelled != 1)
+    told += [("data", "misleading")] * fit.data.shortcut
+    told += [("model", "without labels")] * (getattr(fit.model, "conditional", True) is False)
+    told += [("model", "pretrained")] * bool(inner_fits(fit))
+    return tuple(told)
 
 
 def _features_stage(spec: FeatureSpec, scale: Scale) -> Stage:
     data = data_label(spec.data)
     label = "untrained " * spec.untrained + spec.of
+    told = () if spec.source is None else _told_apart(spec.source)
+    told += (("rows", spec.train_share),) * (spec.train_share != 1)
     return Stage(
         kind="features",
         body="pipelines.recognition.features:features",
         key=key(spec),
-        name=f"{label}, seed {spec.seed}, {data} {scale}",
+        name=f"{label} {arm_text(told)}".rstrip() + f", seed {spec.seed}, {data} {scale}",
         spec=spec,
         experiment=names.FITS,
         needs=() if spec.source is None else (key(spec.source),),
@@ -109,7 +118,7 @@ def _features_stage(spec: FeatureSpec, scale: Scale) -> Stage:
 def _fit_stages(spec: FitSpec, varied: Arm, scale: Scale) -> Iterator[Stage]:
     """The stage of a fit after those of its inner fits."""
     for inner in inner_fits(spec):
-        yield from _fit_stages(inner, (), scale)
+        yield from _fit_stages(inner, _told_apart(inner), scale)
     yield _fit_stage(spec, varied, scale)
 
 
@@ -160,8 +169,8 @@ def trial_stage(
     """The stage of one trial; `columns` names the column of each field that an arm of the study changes."""
     spec = trial.spec
     # An exact denoiser depends on no data set; naming one would tell apart rows that all executions share.
-    exact = isinstance(spec, TrialSpec) and isinstance(spec.source, OracleSpec)
-    label = spec.source.name if exact else data_label(data)
+    exact = spec.source if isinstance(spec, TrialSpec) and isinstance(spec.source, OracleSpec) else None
+    label = exact.name if exact else data_label(data)
     fields = _sampling_fields(spec) if isinstance(spec, TrialSpec) else {}
     fields |= {path: value for path in columns if (value := _field(spec, path)) is not _MISSING}
     fields |= dict(trial.arm)
@@ -173,7 +182,7 @@ def trial_stage(
         body = "pipelines.oracle:trial" if exact else "pipelines.stages:trial"
         tags.append((names.TAG_SAMPLES, samples_key(spec)))
         passes = 2 if spec.sampling.guidance != 1 else 1
-        work = float(spec.sampling.rows * spec.sampling.nfe * passes * (not exact))
+        work = float(spec.sampling.rows * spec.sampling.nfe * passes) * (exact is None)
     return Stage(
         kind="trial",
         body=body,

@@ -93,7 +93,8 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         .transform_filter(picked)
         .properties(width=300, height=CELL * len(layers))
     )
-    return alt.hconcat(heat, points, spacing=36).resolve_scale(color="independent")
+    chart: alt.HConcatChart = alt.hconcat(heat, points, spacing=36).resolve_scale(color="independent")
+    return chart
 
 
 def evaluations_chart(curves: pd.DataFrame, look: Mapping[str, Look], *, height: int = 360) -> alt.LayerChart:

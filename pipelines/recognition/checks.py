@@ -65,9 +65,8 @@ def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
 
 
 def _check_features(spec: FeatureSpec, event: Event) -> None:
-    from workbench.recognition import layers
-
     from workbench.models import build
+    from workbench.recognition import layers
 
     model = None if spec.source is None else spec.source.model
     if spec.of == "latents" and not isinstance(model, ENCODED):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from workbench.recognition import CORRUPTIONS, activations, choose, latents, layers, principal, randomised
 
 from pipelines import names, shared
 from pipelines.work import Product, Work
 from workbench.data import Dataset, to_float
 from workbench.execution import Execution
-from workbench.models import DiffusionModel, HasLatent
+from workbench.models import DiffusionModel, GenerativeModel
+from workbench.recognition import CORRUPTIONS, activations, choose, latents, layers, principal, randomised
 from workbench.registry import UserError
 from workbench.spec import FeatureSpec
 
@@ -87,7 +87,7 @@ def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) 
     model = shared.model(work, spec.source)
     execution.place(model)
     if spec.of == "latents":
-        if not isinstance(model, HasLatent):
+        if not isinstance(model, GenerativeModel):
             raise UserError(f"features: {type(model).__name__} has no encoder, so no latents")
         return Viewed(view=lambda images, _: latents(model, images, execution), choice={}, metrics={})
     if not isinstance(model, DiffusionModel):

@@ -60,7 +60,7 @@ def _parts(kept: pd.DataFrame, axes: Axes, save: Save, folder: Path, fetch: Fetc
             yield f"### {look[name].label}"
             yield save(
                 f"confusion-{name}",
-                lambda n=names, c=counts: charts.confusion_chart(n, c),
+                partial(charts.confusion_chart, names, counts),
                 "Confusion matrix",
             )
     tried = evidence.corruptions(kept)

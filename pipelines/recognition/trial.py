@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from workbench.recognition import CORRUPTIONS, Bayes, bound_classifier, density_classifier, fit_probe
 
 from pipelines import drawing, names, shared
 from pipelines.recognition.evidence import EVIDENCE, WRONG
@@ -23,7 +22,8 @@ from workbench import metrics, rng
 from workbench.data import Dataset, few_rows, of_each_class, to_bytes, to_display, to_float
 from workbench.execution import Execution
 from workbench.identity import key
-from workbench.models import Classifies, DiffusionModel, HasLikelihood, Model
+from workbench.models import Classifies, DiffusionModel, GenerativeModel, Model
+from workbench.recognition import CORRUPTIONS, Bayes, bound_classifier, density_classifier, fit_probe
 from workbench.registry import UserError
 from workbench.spec import BayesSpec, ReadoutSpec, RecognitionSpec, SupervisedSpec, data_of, fit_of
 
@@ -201,7 +201,7 @@ def _by_bayes(work: Work, by: BayesSpec, seed: int, data: Dataset, execution: Ex
 def _teller(model: Model, by: BayesSpec, seed: int, execution: Execution) -> Callable[[Tensor], Bayes]:
     if isinstance(model, DiffusionModel):
         return lambda images: bound_classifier(model, images, draws=by.pairs, seed=seed, execution=execution)
-    if not isinstance(model, HasLikelihood):
+    if not isinstance(model, GenerativeModel):
         raise UserError(f"model: {type(model).__name__} tells no likelihood; Bayes' rule needs one")
 
     def tell(images: Tensor) -> Bayes:

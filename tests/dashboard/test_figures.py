@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_negative_kernel_distances_are_shown_not_dropped() -> None:
 
 def test_missing_measure_is_a_clear_error() -> None:
     table = verdict.at(trial_rows(STEP), "digits", "quick")
-    for draw in (figures.quality_chart, figures.cost_chart):
+    for draw in (figures.quality_chart, partial(figures.cost_chart, cost="sample_seconds")):
         with pytest.raises(ValueError, match="no finished row of the network panel has 'absent'"):
             draw(table, axes.axes_of(STEP), "absent")
         with pytest.raises(ValueError, match="no finished row"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from workbench.recognition import CORRUPTIONS
 
 from pipelines.preflight import check
 from pipelines.recognition import checks
@@ -15,6 +14,7 @@ from workbench.data import load
 from workbench.families import family
 from workbench.methods import method
 from workbench.models import Event
+from workbench.recognition import CORRUPTIONS
 from workbench.registry import UserError
 from workbench.spec import (
     BayesSpec,

@@ -10,6 +10,8 @@ from torch import Tensor
 from workbench.models.autoregressive_flow import AutoregressiveFlow
 from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
 from workbench.models.classifier import Classifier
+
+Classifies = Classifier
 from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN

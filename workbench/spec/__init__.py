@@ -25,6 +25,7 @@ from workbench.spec.models import (
     ModelSpec,
     Prediction,
     ScheduleSpec,
+    TrunkClassifierSpec,
     VAESpec,
     Variance,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "Study",
     "SupervisedSpec",
     "TrialSpec",
+    "TrunkClassifierSpec",
     "VAESpec",
     "Variance",
     "arm",

@@ -164,3 +164,11 @@ ModelSpec = (
     | AutoregressiveFlowSpec
     | GANSpec
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkClassifierSpec:
+    """TEMP"""
+
+    diffusion: DiffusionSpec
+    start: object = None

@@ -9,25 +9,23 @@ from typing import TypeVar
 from workbench.spec.recognition import ReadoutSpec, RecognitionSpec
 from workbench.spec.trials import FitSpec, TrialSpec
 
-_Trial = TypeVar("_Trial", TrialSpec, RecognitionSpec)
+_Spec = TypeVar("_Spec", bound=TrialSpec | RecognitionSpec | FitSpec)
 
 
-def with_seed(trial: _Trial, seed: int) -> _Trial:
-    """The trial at a training seed: that of its fit and of the fits in that, and of what is drawn at random after. The
-    judges of samples and the exact denoisers stay as they are, which all seeds share."""
-    if isinstance(trial, TrialSpec):
-        source = trial.source if not isinstance(trial.source, FitSpec) else _fit(trial.source, seed)
-        return replace(trial, source=source, sampling=replace(trial.sampling, seed=seed))
-    by = trial.by
+def with_seed(spec: _Spec, seed: int) -> _Spec:
+    """A trial or a fit at a training seed: that of its fit and of the fits in that, and of what is drawn at random
+    after. The judges of samples and the exact denoisers stay as they are, which all seeds share."""
+    if isinstance(spec, FitSpec):
+        values = {entry.name: getattr(spec.model, entry.name) for entry in dataclasses.fields(spec.model)}
+        inner = {name: with_seed(value, seed) for name, value in values.items() if isinstance(value, FitSpec)}
+        return replace(spec, model=replace(spec.model, **inner), seed=seed)
+    if isinstance(spec, TrialSpec):
+        source = with_seed(spec.source, seed) if isinstance(spec.source, FitSpec) else spec.source
+        return replace(spec, source=source, sampling=replace(spec.sampling, seed=seed))
+    by = spec.by
     if isinstance(by, ReadoutSpec):
-        source = None if by.features.source is None else _fit(by.features.source, seed)
-        by = replace(by, features=replace(by.features, source=source, seed=seed))
-    else:
-        by = replace(by, fit=_fit(by.fit, seed))
-    return replace(trial, by=by, seed=seed)
-
-
-def _fit(fit: FitSpec, seed: int) -> FitSpec:
-    values = {entry.name: getattr(fit.model, entry.name) for entry in dataclasses.fields(fit.model)}
-    inner = {name: _fit(value, seed) for name, value in values.items() if isinstance(value, FitSpec)}
-    return replace(fit, model=replace(fit.model, **inner), seed=seed)
+        features = replace(by.features, seed=seed)
+        if features.source is not None:
+            features = replace(features, source=with_seed(features.source, seed))
+        return replace(spec, by=replace(by, features=features), seed=seed)
+    return replace(spec, by=replace(by, fit=with_seed(by.fit, seed)), seed=seed)

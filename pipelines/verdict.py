@@ -105,6 +105,7 @@ def second_opinions(study: Study, table: pd.DataFrame) -> list[tuple[Claim, Deci
         for column in sorted(map(str, table.columns))
         if column.partition("[")[0] == claim.statistic.measure.partition("[")[0]
         and column != claim.statistic.measure
+        and f"floor {column}" in table  # a distance, which every feature space has of its own
         and table[column].notna().any()
     ]
     return list(zip(others, decide(replace(study, claims=tuple(others)), table), strict=True))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines import names, shared
 from pipelines.work import Product, Work
-from workbench.data import Dataset, to_float
+from workbench.data import Dataset, to_bytes, to_float
 from workbench.execution import Execution
 from workbench.models import DiffusionModel, GenerativeModel
 from workbench.recognition import CORRUPTIONS, activations, choose, latents, layers, principal, randomised
@@ -69,11 +69,13 @@ def features(work: Work) -> Product:
 
 
 def corrupted(data: Dataset, rows: int) -> Iterator[tuple[str, int, Tensor]]:
-    """The first test rows under each corruption at each severity: (name, severity, images [rows, *S])."""
+    """The first test rows under each corruption at each severity: (name, severity, images [rows, *S]), which are images
+    of the data's levels again, as a likelihood is one of such images alone."""
     images = to_float(data.test.images[:rows], data.levels)
     for name in CORRUPTIONS if rows else ():
         for severity in SEVERITIES:
-            yield name, severity, CORRUPTIONS[name](images, severity, 0)
+            damaged = to_bytes(CORRUPTIONS[name](images, severity, 0), data.levels)
+            yield name, severity, to_float(damaged, data.levels)
 
 
 def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
@@ -89,7 +91,8 @@ def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) 
     if spec.of == "latents":
         if not isinstance(model, GenerativeModel):
             raise UserError(f"features: {type(model).__name__} has no encoder, so no latents")
-        return Viewed(view=lambda images, _: latents(model, images, execution), choice={}, metrics={})
+        encoder = model  # typed as what it was found to be
+        return Viewed(view=lambda images, _: latents(encoder, images, execution), choice={}, metrics={})
     if not isinstance(model, DiffusionModel):
         raise UserError(
             f"features: {type(model).__name__} is no denoiser; activations are those of a diffusion model"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workbench.spec.recognition import ReadoutSpec, RecognitionSpec
 from workbench.spec.trials import FitSpec, TrialSpec
@@ -16,9 +16,10 @@ def with_seed(spec: _Spec, seed: int) -> _Spec:
     """A trial or a fit at a training seed: that of its fit and of the fits in that, and of what is drawn at random
     after. The judges of samples and the exact denoisers stay as they are, which all seeds share."""
     if isinstance(spec, FitSpec):
-        values = {entry.name: getattr(spec.model, entry.name) for entry in dataclasses.fields(spec.model)}
+        model: Any = spec.model
+        values = {entry.name: getattr(model, entry.name) for entry in dataclasses.fields(model)}
         inner = {name: with_seed(value, seed) for name, value in values.items() if isinstance(value, FitSpec)}
-        return replace(spec, model=replace(spec.model, **inner), seed=seed)
+        return replace(spec, model=replace(model, **inner), seed=seed)
     if isinstance(spec, TrialSpec):
         source = with_seed(spec.source, seed) if isinstance(spec.source, FitSpec) else spec.source
         return replace(spec, source=source, sampling=replace(spec.sampling, seed=seed))

@@ -7,8 +7,9 @@ import re
 
 import pandas as pd
 
+from pipelines.statistics import kind, sign, unit
 from pipelines.verdict import Decision
-from workbench.spec import Claim, Ratio, Study
+from workbench.spec import Claim, Study
 
 BADGES = {
     "supported": ":green-badge[:material/check_circle: supported]",
@@ -27,14 +28,15 @@ def number(value: float) -> str:
 
 
 def estimate(claim: Claim, decision: Decision) -> str:
-    """`1.48× (1.28× to 1.70×)` for a ratio, `−0.38 (−0.43 to −0.32)` for an exponent; empty without an estimate."""
+    """`1.48× (1.28× to 1.70×)` for a ratio, `−0.38 (−0.43 to −0.32)` for an exponent, `0.91 (0.90 to 0.92) share` for
+    a level in shares; empty without an estimate."""
     if decision.estimate is None or decision.low is None or decision.high is None:
         return ""
-    sign = "×" if isinstance(claim.statistic, Ratio) else ""
     middle, low, high = (
-        f"{number(value)}{sign}" for value in (decision.estimate, decision.low, decision.high)
+        f"{number(value)}{sign(claim.statistic)}"
+        for value in (decision.estimate, decision.low, decision.high)
     )
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low} to {high}) {unit(claim.statistic)}".rstrip()
 
 
 def sureness(decision: Decision) -> str:
@@ -47,9 +49,9 @@ def sureness(decision: Decision) -> str:
 
 
 def claimed(claim: Claim) -> str:
-    """What the claim bounds: `ratio at least 1.1`."""
-    what = "ratio" if isinstance(claim.statistic, Ratio) else "exponent"
-    return f"{what} {claim.relation.replace('_', ' ')} {claim.bound:g}"
+    """What the claim bounds: `ratio at least 1.1`, `difference at most 0.02 share`."""
+    side = claim.relation.replace("_", " ")
+    return f"{kind(claim.statistic)} {side} {claim.bound:g} {unit(claim.statistic)}".rstrip()
 
 
 def scope_label(data: str, scale: str) -> str:

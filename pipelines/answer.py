@@ -10,9 +10,10 @@ import pandas as pd
 
 from pipelines.axes import Axes, finished, summary
 from pipelines.names import column_of, param_text, param_value
+from pipelines.statistics import arms_needed, sign, unit
 from pipelines.verdict import Decision, describe
 from pipelines.vocabulary import SAMPLERS, axis_title, in_text, looks, measure
-from workbench.spec import Arm, Claim, Ratio, Study
+from workbench.spec import Arm, Claim, Difference, Level, Ratio, Study
 
 OTHER_FEATURES = (
     "The same claims by a network that was never trained. Features see what they were made to see: where the two "
@@ -69,11 +70,11 @@ def second_opinion(study: Study, opinions: Sequence[tuple[Claim, Decision]]) -> 
 
 
 def _verdict_row(claim: Claim, decision: Decision) -> tuple[str, ...]:
-    sign = "×" if isinstance(claim.statistic, Ratio) else ""
+    behind = f"{sign(claim.statistic)} {unit(claim.statistic)}".rstrip()
     interval = "–" if decision.low is None else f"{number(decision.low)} to {number(decision.high)}"
     sure = "–" if decision.confidence is None else level(decision.confidence)
-    estimate = "–" if decision.estimate is None else number(decision.estimate) + sign
-    claimed = f"{claim.relation.replace('_', ' ')} {claim.bound:g}{sign}"
+    estimate = "–" if decision.estimate is None else number(decision.estimate) + behind
+    claimed = f"{claim.relation.replace('_', ' ')} {claim.bound:g}{behind}"
     return (
         claim.text,
         f"**{MARKS[decision.answer]}**",
@@ -124,8 +125,8 @@ def arms_of(study: Study) -> list[Arm]:
     """The arms that the claims compare, each once; for a study of slopes all its arms."""
     found: list[Arm] = []
     for claim in study.claims:
-        if isinstance(claim.statistic, Ratio):
-            found += [one for one in (claim.statistic.arm, claim.statistic.reference) if one not in found]
+        if isinstance(claim.statistic, (Ratio, Difference, Level)):
+            found += [one for one in arms_needed(claim.statistic, study.arms) if one not in found]
     return found or list(study.arms)
 
 

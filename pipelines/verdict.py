@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from pipelines.names import column_of, param_text, param_value
-from workbench.spec import Arm, Claim, Ratio, Slope, Study
+from pipelines.statistics import arms_needed, exponent, on_seed, places
+from workbench.spec import Arm, Claim, Difference, Level, Ratio, RatioSlope, Slope, Statistic, Study
 
 Answer = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.95
@@ -31,8 +32,9 @@ class Decision:
     """What the results say about one claim.
 
     `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a `Ratio`, an exponent for a
-    `Slope`; all None where it could not be computed. `confidence` is the level of the widest interval that still lies
-    on one side of the bound, between 0 and 1: how sure the answer is. `per_seed` holds the statistic of each seed.
+    slope, in the unit of the measure for a `Difference` or a `Level`; all None where it could not be computed.
+    `confidence` is the level of the widest interval that still lies on one side of the bound, between 0 and 1: how sure
+    the answer is. `per_seed` holds the statistic of each seed.
     """
 
     claim: str
@@ -94,10 +96,12 @@ def second_opinions(study: Study, table: pd.DataFrame) -> list[tuple[Claim, Deci
     """The claims about a distance in one feature space, decided in each other space that the table has.
 
     Features see what they were made to see: where two spaces disagree, an answer is one about the features as well.
+    A difference or a level is bounded in the unit of its own space, which says nothing in another: those are left out.
     """
     others = [
         replace(claim, statistic=replace(claim.statistic, measure=column))
         for claim in study.claims
+        if not isinstance(claim.statistic, (Difference, Level))
         for column in sorted(map(str, table.columns))
         if column.partition("[")[0] == claim.statistic.measure.partition("[")[0]
         and column != claim.statistic.measure
@@ -119,13 +123,6 @@ def jackknife(whole: float, left_out: Sequence[float]) -> Estimate:
     count = len(parts)
     error = math.sqrt((count - 1) / count * float(((parts - parts.mean()) ** 2).sum()))
     return _with_interval(whole, error, count - 1)
-
-
-def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """d log(y) / d log(x) by least squares; x and y positive, x of at least two values."""
-    log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
-    centred = log_x - log_x.mean()
-    return float((centred * log_y).sum() / (centred**2).sum())
 
 
 def judge(claim: Claim, estimate: Estimate, bound: float) -> tuple[Answer, float]:
@@ -152,15 +149,14 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
     statistic = claim.statistic
     if statistic.measure not in rows or rows.empty:
         return _undecided(claim, {}, f"no finished trial has the measure {statistic.measure}")
-    needed = arms if isinstance(statistic, Slope) else (statistic.arm, statistic.reference)
+    needed = arms_needed(statistic, arms)
+    if isinstance(statistic, (Slope, RatioSlope)) and len(set(places(statistic, needed))) < 2:
+        return _undecided(claim, {}, f"a slope needs two values of {column_of(statistic.field)} at least")
     grid = pd.DataFrame({index: _by_seed(rows, arm, statistic.measure) for index, arm in enumerate(needed)})
     complete = grid.dropna()
     dropped = _dropped(grid, needed)
-    if isinstance(statistic, Ratio):
-        per_seed = {int(seed): float(row[0] / row[1]) for seed, row in complete.iterrows() if (row > 0).all()}
-    else:
-        x = [_value(arm, statistic.field) for arm in needed]
-        per_seed = {int(s): exponent(x, row.tolist()) for s, row in complete.iterrows() if (row > 0).all()}
+    values = {int(seed): on_seed(statistic, needed, row.tolist()) for seed, row in complete.iterrows()}
+    per_seed = {seed: value for seed, value in values.items() if value is not None}
     if len(per_seed) < len(complete):
         return _undecided(claim, per_seed, f"{statistic.measure} is not positive everywhere: no logarithm")
     if len(per_seed) < LEAST_SEEDS:
@@ -171,12 +167,15 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
         answer, confidence = judge(claim, logs, math.log(claim.bound))
         estimate, low, high = (math.exp(value) for value in (logs.value, logs.low, logs.high))
     else:
-        slope = _spread(x, complete) if statistic.spread else interval_of_mean(list(per_seed.values()))
-        if slope is None:
+        if _of_spread(statistic):
+            mean = _spread(places(statistic, needed), complete)
+        else:
+            mean = interval_of_mean(list(per_seed.values()))
+        if mean is None:
             return _undecided(claim, per_seed, f"{statistic.measure} does not differ between seeds")
-        answer, confidence = judge(claim, slope, claim.bound)
-        estimate, low, high = slope.value, slope.low, slope.high
-        per_seed = {} if statistic.spread else per_seed  # a spread is one number for all seeds together
+        answer, confidence = judge(claim, mean, claim.bound)
+        estimate, low, high = mean.value, mean.low, mean.high
+        per_seed = {} if _of_spread(statistic) else per_seed  # a spread is one number for all seeds together
     reason = (
         f"the 95 % interval {'includes' if answer == 'inconclusive' else 'excludes'} {claim.bound:g}{dropped}"
     )
@@ -199,12 +198,16 @@ def _undecided(claim: Claim, per_seed: Mapping[int, float], reason: str) -> Deci
     decision = Decision(
         claim=claim.name, answer="inconclusive", seeds=len(values), reason=reason, per_seed=per_seed
     )
-    if len(values) < 2 or (isinstance(statistic, Slope) and statistic.spread):
+    if len(values) < 2 or _of_spread(statistic):
         return decision
     ratio = isinstance(statistic, Ratio)
     mean = interval_of_mean(np.log(values).tolist() if ratio else values)
     numbers = [math.exp(v) if ratio else v for v in (mean.value, mean.low, mean.high)]
     return replace(decision, estimate=numbers[0], low=numbers[1], high=numbers[2])
+
+
+def _of_spread(statistic: Statistic) -> TypeGuard[Slope]:
+    return isinstance(statistic, Slope) and statistic.spread
 
 
 def _spread(x: Sequence[float], complete: pd.DataFrame) -> Estimate | None:
@@ -257,11 +260,3 @@ def describe(arm: Arm) -> str:
         if column_of(path) != "time_grid"
     ]
     return ", ".join(words)
-
-
-def _value(arm: Arm, path: str) -> float:
-    """The value of a dotted field in an arm, as a positive number. Raises ValueError where there is none."""
-    value = dict(arm).get(path)
-    if not isinstance(value, (int, float)) or value <= 0:
-        raise ValueError(f"field {path!r}: a slope needs a positive number in each arm, found {value!r}")
-    return float(value)

@@ -13,7 +13,19 @@ import pytest
 from scipy import stats
 
 from pipelines import verdict
-from workbench.spec import Claim, Ratio, Slope, Study, arm, zipped
+from workbench.spec import (
+    Claim,
+    Difference,
+    Level,
+    Ratio,
+    RatioSlope,
+    Slope,
+    Statistic,
+    Study,
+    arm,
+    grid,
+    zipped,
+)
 
 A, B = arm(sampling__sampler="ddpm", sampling__nfe=50), arm(sampling__sampler="ddpm", sampling__nfe=1000)
 FIELD = "source.model.schedule.timesteps"
@@ -21,7 +33,7 @@ TIMESTEPS = (4, 10, 30, 100)
 
 
 def claim(
-    statistic: Ratio | Slope, relation: Literal["at_least", "at_most"] = "at_least", bound: float = 1.1
+    statistic: Statistic, relation: Literal["at_least", "at_most"] = "at_least", bound: float = 1.1
 ) -> Claim:
     return Claim(name="c", text="A claim.", statistic=statistic, relation=relation, bound=bound, why="")
 
@@ -138,6 +150,75 @@ def test_spread_slope_is_that_of_the_standard_deviation() -> None:
     assert found.answer == "supported" and found.seeds == 4
 
 
+def test_a_difference_and_a_level_are_students_on_the_measure_itself() -> None:
+    one, other = [0.4, -0.5, 0.1, 0.3], [0.1, -0.6, -0.3, 0.2]
+    table = rows({50: one, 1000: other})
+    claims = (claim(Difference("frechet[cnn]", A, B)), claim(Level("frechet[cnn]", A), "at_most", 1.5))
+    difference, level = verdict.decide(study(*claims), table)
+    for found, values in ((difference, np.subtract(one, other)), (level, np.array(one))):
+        expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert found.estimate == pytest.approx(values.mean())
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+        assert found.per_seed == pytest.approx(dict(enumerate(values)))
+    assert (difference.answer, level.answer) == ("refuted", "supported")
+
+
+def test_an_arm_that_a_level_does_not_need_may_be_missing() -> None:
+    table = rows({50: [1.0, 1.1, 1.2]})
+    level, difference = verdict.decide(
+        study(claim(Level("frechet[cnn]", A), bound=0.5), claim(Difference("frechet[cnn]", A, B))), table
+    )
+    assert level.answer == "supported" and level.seeds == 3
+    assert difference.answer == "inconclusive" and "nfe 1000 has no finished trial" in difference.reason
+
+
+GRID = grid(sampling__sampler=("ddpm", "heun"), source__model__schedule__timesteps=TIMESTEPS)
+CLOSING = RatioSlope("frechet[cnn]", arm(sampling__sampler="heun"), arm(sampling__sampler="ddpm"), FIELD)
+
+
+def two_curves(
+    first: dict[int, list[float]], second: dict[int, list[float]], **columns: object
+) -> pd.DataFrame:
+    """One row for each sampler, number of timesteps and seed."""
+    parts = [rows(first), rows(second).assign(sampler="heun")]
+    return pd.concat(parts, ignore_index=True).rename(columns={"nfe": "timesteps"}).assign(**columns)
+
+
+@pytest.mark.parametrize("power", [-0.4, 0.0, 0.9])
+def test_the_slope_of_a_ratio_is_the_difference_of_the_powers(power: float) -> None:
+    first = {t: [scale * t**-0.3 for scale in (1.0, 7.0, 2.0)] for t in TIMESTEPS}
+    second = {t: [scale * t ** (power - 0.3) for scale in (3.0, 1.0, 5.0)] for t in TIMESTEPS}
+    bounded = claim(CLOSING, "at_most", power + 0.1)
+    # The order in which a study lists its arms must not matter.
+    (found,) = verdict.decide(study(bounded, arms=GRID[::-1]), two_curves(first, second))
+    assert (found.estimate, found.low, found.high) == pytest.approx((power, power, power), abs=1e-12)
+    assert found.answer == "supported" and found.seeds == 3
+
+
+def test_the_slope_of_a_ratio_is_paired_inside_each_seed() -> None:
+    draws = np.random.default_rng(0).lognormal(size=(2, len(TIMESTEPS), 4))
+    first, second = ({t: d.tolist() for t, d in zip(TIMESTEPS, one, strict=True)} for one in draws)
+    (found,) = verdict.decide(study(claim(CLOSING, bound=0.0), arms=GRID), two_curves(first, second))
+    logs = np.log(draws[1] / draws[0])
+    slopes = [np.polyfit(np.log(TIMESTEPS), logs[:, seed], 1)[0] for seed in range(4)]
+    expected = stats.ttest_1samp(slopes, 0.0).confidence_interval(0.95)
+    assert found.per_seed == pytest.approx(dict(enumerate(slopes)))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_slope_of_a_ratio_drops_seeds_that_lack_an_arm_and_needs_two_places() -> None:
+    values = {t: [1.0, 1.1, 1.2, 1.3] for t in TIMESTEPS}
+    table = two_curves(values, values)
+    table.loc[1, "status"] = "FAILED"
+    (found,) = verdict.decide(study(claim(CLOSING, bound=-1.0), arms=GRID), table)
+    assert found.seeds == 3 and found.answer == "supported"
+    assert "ddpm, timesteps 4 lacks seed 1" in found.reason
+    (few,) = verdict.decide(study(claim(CLOSING), arms=GRID[:1] + GRID[4:]), table)
+    assert few.answer == "inconclusive" and "two values of timesteps" in few.reason
+    with pytest.raises(ValueError, match="several arms"):
+        verdict.decide(study(claim(replace(CLOSING, reference=())), arms=GRID), table)
+
+
 def test_jackknife_of_a_mean_is_students_interval() -> None:
     values = np.array([1.0, 2.5, 2.0, 7.0, 3.0])
     left_out = [np.delete(values, i).mean() for i in range(len(values))]
@@ -243,7 +324,8 @@ def test_claims_about_features_are_decided_in_other_features_too() -> None:
     table["frechet[other]"] = 3.0 - table["frechet[cnn]"]
     table["floor frechet[other]"] = 1.0
     seconds = replace(claim(RATIO), name="d", statistic=replace(RATIO, measure="sample_seconds"))
-    ((other, found),) = verdict.second_opinions(study(claim(RATIO), seconds), table)
+    bounded_in_its_own_unit = replace(claim(Level("frechet[cnn]", A)), name="e")
+    ((other, found),) = verdict.second_opinions(study(claim(RATIO), seconds, bounded_in_its_own_unit), table)
     assert other.name == "c"
     assert other.statistic.measure == "frechet[other]"
     assert found.answer == "refuted"

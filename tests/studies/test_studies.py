@@ -8,6 +8,7 @@ import pytest
 
 import studies
 from pipelines.probes import PROBES
+from pipelines.statistics import arms_needed, places
 from workbench import expansion, presets
 from workbench.diffusion.schedule import schedule_from
 from workbench.expansion import default_seeds, expand
@@ -24,8 +25,9 @@ from workbench.spec import (
     DiffusionSpec,
     FitSpec,
     MeasureSpec,
-    Ratio,
+    RatioSlope,
     Scale,
+    Slope,
     Study,
     TrialSpec,
     arm,
@@ -79,12 +81,13 @@ def test_claims_speak_of_what_is_run(study: Study) -> None:
     assert len({claim.name for claim in study.claims}) == len(study.claims)
     for claim in study.claims:
         assert claim.statistic.measure in known
-        if isinstance(claim.statistic, Ratio):
-            for one in (claim.statistic.arm, claim.statistic.reference):
-                assert one in study.arms
-                assert one in study.smoke_arms, "at smoke scale the decision is exercised too"
-        else:
+        needed = arms_needed(claim.statistic, study.arms)
+        assert set(needed) <= set(study.arms)
+        if isinstance(claim.statistic, (Slope, RatioSlope)):
             assert claim.statistic.field in fields
+            assert len(set(places(claim.statistic, needed))) > 1
+        else:
+            assert set(needed) <= set(study.smoke_arms), "at smoke scale the decision is exercised too"
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)

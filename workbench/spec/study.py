@@ -22,6 +22,23 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The statistic `measure(arm) - measure(reference)`, one value a seed, in the unit of the measure."""
+
+    measure: str
+    arm: Arm
+    reference: Arm
+
+
+@dataclass(frozen=True)
+class Level:
+    """The statistic `measure(arm)` itself, one value a seed, in the unit of the measure."""
+
+    measure: str
+    arm: Arm
+
+
+@dataclass(frozen=True)
 class Slope:
     """The statistic d log(measure) / d log(field) by least squares over all arms, one value a seed.
 
@@ -34,6 +51,24 @@ class Slope:
     spread: bool = False
 
 
+@dataclass(frozen=True)
+class RatioSlope:
+    """The statistic d log(measure(arm) / measure(reference)) / d log(field) by least squares, one value a seed.
+
+    Below zero, the ratio shrinks as the field grows: where less is better, `arm` catches up with `reference`, or draws
+    ahead. Both are parts of arms, `arm(backbone="dit", matching="flops")`: all arms of the study that contain them are
+    taken, and paired by their value of `field`.
+    """
+
+    measure: str
+    arm: Arm
+    reference: Arm
+    field: str
+
+
+Statistic = Ratio | Difference | Level | Slope | RatioSlope
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A sentence that can fail: the statistic is `at_least` or `at_most` the bound.
@@ -44,7 +79,7 @@ class Claim:
 
     name: str
     text: str
-    statistic: Ratio | Slope
+    statistic: Statistic
     relation: Literal["at_least", "at_most"]
     bound: float
     why: str

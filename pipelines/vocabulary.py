@@ -141,6 +141,7 @@ FIELDS: dict[str, str] = {
     "sample_seconds": "Seconds to draw all samples",
     "matching": "Compared at",
     "budget": "Training budget, as a share of the full one",
+    "patch_share": "Side of a patch, as a share of the image's",
 }
 # What a word of an arm is called; samplers have theirs in the table above.
 LABELS: dict[str, str] = {
@@ -158,6 +159,9 @@ LABELS: dict[str, str] = {
     "uvit": "U-ViT",
     "convnext": "Isotropic ConvNet",
     "mixer": "MLP-Mixer",
+    "noise": "Noise",
+    "velocity": "Velocity",
+    "clean": "Clean image",
     "parameters": "equal parameters",
     "flops": "equal FLOPs",
     "seconds": "equal seconds",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from workbench.families import family
 from workbench.networks import network
+from workbench.patches import patched
 from workbench.presets import continuous, ddpm
 from workbench.registry import UserError, look_up
 from workbench.spec import Arm, DataSpec, OracleMeasureSpec, Scale, Study, TrialSpec, with_fields
@@ -21,6 +22,7 @@ PRESETS: dict[str, Callable[..., TrialSpec]] = {
     "ddpm": ddpm,
     "family": family,
     "network": network,
+    "patched": patched,
 }
 
 

@@ -6,12 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import words
-from pipelines import figures, trilemma, verdict
+from pipelines import figures, heatmap, trilemma, verdict
 from pipelines.answer import timing
 from pipelines.axes import Axes, cost_of, measures_of
 from pipelines.vocabulary import axis_title, in_text, measure
 from workbench.spec import Study
 
+CURVES, MAP = "Curves", "Heat map"
+MARKS = (
+    "Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut where they leave the picture. "
+    "Dashed: real images against real images at the same number. Click the legend to single one out."
+)
 ORACLE_MEASURES = ("endpoint_error", "sliced_wasserstein")
 
 
@@ -54,28 +59,34 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
 
 
 def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
-    """A measure against the number of steps."""
+    """A measure against the number of steps: curves, or the whole grid as a heat map."""
     st.header(f"Quality against {in_text(axes.x)}", anchor="quality")
     names = measures_of(study, rows) or [study.primary]
-    name = st.selectbox(
-        "Measure",
-        names,
-        key="measure",
-        bind="query-params",
-        width=420,
-        help="In brackets: the features in which a distance is taken. Its floor is the same measure of real images.",
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        name = st.selectbox(
+            "Measure",
+            names,
+            key="measure",
+            bind="query-params",
+            width=420,
+            help="In brackets: the features in which a distance is taken. Its floor is that of real images.",
+        )
+        drawn = CURVES
+        if heatmap.applies(axes):
+            drawn = st.segmented_control(
+                "Drawn as", [CURVES, MAP], default=CURVES, key="drawn", bind="query-params", required=True
+            )
     try:
-        chart = figures.quality_chart(rows, axes, name, height=560)
+        if drawn == MAP:
+            chart, alt = heatmap.chart(rows, axes, name), "a coloured cell for each arm"
+        else:
+            chart = figures.quality_chart(rows, axes, name, height=560)
+            alt = f"against {in_text(axes.x)}, for each curve and seed"
     except ValueError as error:
         st.caption(str(error))
         return
-    st.altair_chart(chart, alt=f"{axis_title(name)} against {in_text(axes.x)}, for each curve and seed")
-    st.caption(
-        f"{measure(name).meaning} Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut "
-        "where they leave the picture. Dashed: real images against real images at the same number. Click the legend to "
-        "single one out."
-    )
+    st.altair_chart(chart, alt=f"{axis_title(name)}, {alt}")
+    st.caption(f"{measure(name).meaning} {heatmap.HOW_TO_READ if drawn == MAP else MARKS}")
 
 
 def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

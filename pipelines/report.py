@@ -20,7 +20,7 @@ import vl_convert
 from mlflow.exceptions import MlflowException
 
 import studies
-from pipelines import album, answer, command, figures, results, servers, stack, trilemma, verdict
+from pipelines import album, answer, command, figures, heatmap, results, servers, stack, trilemma, verdict
 from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
 from pipelines.recognition.pages import parts as recognition_parts
 from pipelines.tracking import require_server
@@ -177,9 +177,17 @@ class Page:
             parts += [
                 f"### {field(str(across.facet))} {word(facet)}" if facet else "",
                 self._figure(name, partial(figures.quality_chart, rows, across, primary), title),
+                self._map(rows, facet),
                 answer.primary_table(rows, across, primary),
             ]
         return parts
+
+    def _map(self, rows: pd.DataFrame, facet: str) -> str:
+        if not heatmap.applies(self.axes):
+            return ""
+        name, title = "-".join(filter(None, ("map", facet))), axis_title(self.study.primary)
+        figure = self._figure(name, partial(heatmap.chart, rows, self.axes, self.study.primary), title)
+        return f"{figure}\n\n{heatmap.HOW_TO_READ}"
 
     def _oracle_part(self) -> str:
         if finished(self.rows, "oracle").empty:

@@ -157,6 +157,7 @@ FIELDS: dict[str, str] = {
     "budget": "Training budget, as a share of the full one",
     "labelled": "Share of the training labels",
     "classify_seconds": "Seconds to classify 1,000 images",
+    "patch_share": "Side of a patch, as a share of the image's",
 }
 # What a word of an arm is called; samplers have theirs in the table above.
 LABELS: dict[str, str] = {
@@ -194,6 +195,9 @@ LABELS: dict[str, str] = {
     "diffusion_misled": "Diffusion features, misled",
     "diffusion_bayes_misled": "Diffusion by Bayes' rule, misled",
     "cnn_misled": "CNN, misled",
+    "noise": "Noise",
+    "velocity": "Velocity",
+    "clean": "Clean image",
     "parameters": "equal parameters",
     "flops": "equal FLOPs",
     "seconds": "equal seconds",

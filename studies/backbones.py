@@ -1,6 +1,6 @@
 """Is the U-Net the best backbone? Six networks at equal parameters, equal FLOPs and equal seconds."""
 
-from workbench.spec import Arm, Claim, Ratio, Study, arm, grid
+from workbench.spec import Arm, Claim, Ratio, RatioSlope, Study, arm, grid
 
 BACKBONES = ("unet", "unet_transformer", "dit", "uvit", "convnext", "mixer")
 MATCHINGS = ("parameters", "flops", "seconds")
@@ -24,6 +24,23 @@ def better(name: str, one: str, other: str, matching: str, text: str) -> Claim:
         relation="at_most",
         bound=CLEARLY,
         why=WHY,
+    )
+
+
+def catches_up(matching: str) -> Claim:
+    """The transformer's distance falls faster with the budget than the U-Net's."""
+    return Claim(
+        name=f"dit_catches_up_{matching}",
+        text=f"At {WORDS[matching]}, a transformer catches up with the U-Net as the budget grows.",
+        statistic=RatioSlope(
+            "frechet[cnn]",
+            arm(backbone="dit", matching=matching),
+            arm(backbone="unet", matching=matching),
+            "budget",
+        ),
+        relation="at_most",
+        bound=0.0,
+        why="below zero, each enlargement of the budget brings the transformer's distance nearer to the U-Net's",
     )
 
 
@@ -77,10 +94,13 @@ STUDY = Study(
             "flops",
             "attention is clearly better than mixing positions by an MLP",
         ),
+        catches_up("flops"),
+        catches_up("seconds"),
     ),
     caveats=(
         "The smallest of three sizes, and minutes of training: nothing is said about large networks and long training.",
         "Learning rates were chosen among four on digits, by validation loss, not by the quality of samples.",
+        "Catching up is about direction, between two budgets: a transformer that is ahead and loses ground does not.",
         "All networks start from patches of two pixels.",
     ),
 )

@@ -10,6 +10,7 @@ from typing import Literal
 from workbench.families import family
 from workbench.methods import method
 from workbench.networks import network
+from workbench.patches import patched
 from workbench.presets import continuous, ddpm
 from workbench.registry import UserError, look_up
 from workbench.spec import (
@@ -33,6 +34,7 @@ PRESETS: dict[str, Callable[..., TrialSpec | RecognitionSpec]] = {
     "family": family,
     "method": method,
     "network": network,
+    "patched": patched,
 }
 
 

@@ -113,6 +113,16 @@ def test_view_is_restored_from_its_address(store: FakeSource, opened: Open) -> N
     assert app.selectbox(key="study").value == "diffusion_steps"
 
 
+def test_quality_is_drawn_as_a_heat_map_when_asked(store: FakeSource, opened: Open) -> None:
+    drawn = []
+    for asked in ({}, {"drawn": "Heat map"}):
+        app = opened(store, STUDY, study="patches", **asked)
+        assert not app.exception
+        drawn.append(sum("coloured cell" in chart.proto.alt for chart in app.get("vega_lite_chart")))
+    assert drawn == [0, 1]
+    assert any("the brighter, the better" in text.value for text in app.caption)
+
+
 def test_failed_trials_are_rows_with_reasons(store: FakeSource, opened: Open) -> None:
     table = store.tables["step_sweep"]
     table.loc[table.index[:2], ["status", "reason"]] = ["FAILED", "loss is not finite"]

@@ -23,10 +23,12 @@ class Backbone(nn.Module, ABC):
     """Network (x [B, C, *S], noise_level [B], labels [B] or None) -> [B, outputs, *S], of unit variance in and out.
 
     Label `classes` stands for "no label"; with `classes` 0 there are none. `feature_names` are the blocks whose
-    activations can be read, in the order in which they are computed. Raises UserError for a spec without extent.
+    activations can be read, in the order in which they are computed. `skips` are pairs of modules of which the second
+    sees the output of the first beside that of the module before it. Raises UserError for a spec without extent.
     """
 
     feature_names: tuple[str, ...]
+    skips: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, spec: BackboneSpec, *, classes: int) -> None:
         super().__init__()

@@ -119,6 +119,9 @@ class UNet(Backbone):
         self.conv_out = zeroed(convolution(rank, widths[0], outputs * spec.patch**rank, 3))
         places = [f"{level}.{block}" for level in range(len(widths)) for block in range(spec.blocks)]
         self.feature_names = (*(f"down.{p}" for p in places), "middle", *(f"up.{p}" for p in places))
+        self.skips = tuple(
+            (f"down.{down}", f"up.{up}") for down, up in zip(reversed(places), places, strict=True)
+        )
 
     def forward(
         self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, record: Record = ignore

@@ -42,6 +42,7 @@ class UViT(Backbone):
         self.norm_out = nn.LayerNorm(width, bias=False)
         self.patch_out = zeroed(nn.Linear(width, outputs * values))
         self.feature_names = tuple(f"blocks.{index}" for index in range(spec.blocks))
+        self.skips = tuple((f"blocks.{self.twins - 1 - i}", f"joins.{i}") for i in range(self.twins))
 
     def forward(
         self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, record: Record = ignore

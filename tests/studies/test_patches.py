@@ -1,0 +1,63 @@
+"""Targets against patches: arms differ in these alone, under one loss, and shares of the side are whole pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import studies
+from pipelines.vocabulary import LABELS
+from workbench.diffusion.conversions import PARAMETRISATIONS
+from workbench.diffusion.objectives import WEIGHTINGS
+from workbench.diffusion.schedule import schedule_from
+from workbench.patches import SIDES, patched
+from workbench.registry import UserError
+from workbench.spec import DataSpec, DiffusionSpec, FitSpec, with_fields
+
+ARMS = [dict(one) for one in studies.study("patches").arms]
+SHARES = sorted({one["patch_share"] for one in ARMS})
+PREDICTIONS = sorted({one["prediction"] for one in ARMS})
+
+
+def fit(data: str, **arm: object) -> FitSpec:
+    found = patched(DataSpec(name=data), "quick", **arm).source
+    assert isinstance(found, FitSpec) and isinstance(found.model, DiffusionSpec)
+    return found
+
+
+@pytest.mark.parametrize("data", SIDES)
+def test_arms_differ_in_target_and_patch_alone(data: str) -> None:
+    plain = {"model.prediction": "clean", "model.backbone.patch": 1}
+    assert len({with_fields(fit(data, **one), plain) for one in ARMS}) == 1
+    assert len({fit(data, **one) for one in ARMS}) == len(ARMS) == len(SHARES) * len(PREDICTIONS)
+
+
+@pytest.mark.parametrize("data", SIDES)
+def test_patches_are_their_share_of_the_side(data: str) -> None:
+    for share in SHARES:
+        assert fit(data, patch_share=share).model.backbone.patch == SIDES[data] * share
+    assert fit(data, patch_share=max(SHARES)).model.backbone.patch == SIDES[data]
+
+
+def test_the_loss_is_one_function_of_the_clean_image() -> None:
+    spec = fit("digits").model
+    t = torch.linspace(0.01, 1.0, 50, dtype=torch.float64)
+    schedule = schedule_from(spec.schedule)
+    weight = WEIGHTINGS[spec.weighting]
+    # The error of the clean image is the gain times that of the output.
+    losses = []
+    for name in PREDICTIONS:
+        gain = PARAMETRISATIONS[name].gain(*schedule(t), 0.75)
+        losses.append(weight(schedule.log_snr(t), gain) / gain.square())
+    for one in losses[1:]:
+        assert torch.allclose(one, losses[0], rtol=1e-9)
+
+
+def test_every_target_has_a_name() -> None:
+    assert set(PREDICTIONS) <= set(LABELS)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.0, 2.0, 0.01])
+def test_a_share_that_divides_no_side_is_told(share: float) -> None:
+    with pytest.raises(UserError, match=f"patch_share: {share:g} of 28 pixels"):
+        patched(DataSpec(name="fashion_mnist"), "quick", patch_share=share)

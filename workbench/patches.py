@@ -1,0 +1,49 @@
+"""What a transformer predicts against how large its patches are: what `patches` compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from workbench.networks import LEARNING_RATES
+from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.registry import UserError
+from workbench.sizes import SIZES_OF_BACKBONES, backbone_spec
+from workbench.spec import DataSpec, DiffusionSpec, Prediction, Scale, TrialSpec
+
+# Pixels along a side of an image; own data are taken to be of 28 x 28, as everywhere before they are read.
+SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32}
+
+# Training images of every arm.
+IMAGES: dict[str, dict[Scale, int]] = {
+    "digits": {"quick": 60_000, "standard": 300_000, "full": 2_000_000},
+    "fashion_mnist": {"quick": 40_000, "standard": 300_000, "full": 5_000_000},
+}
+
+
+def patched(
+    data: DataSpec, scale: Scale, *, prediction: Prediction = "clean", patch_share: float = 0.25
+) -> TrialSpec:
+    """A small diffusion transformer that predicts `prediction`, on patches whose side is the share `patch_share` of the
+    image's; at 1 the whole image is one patch.
+
+    The width is that of `sizes`, 64 channels: no more than the values of a whole digit of 8 x 8, and far fewer than
+    those of larger images. The loss is one and the same function of the clean image in all arms, min-SNR-5 (Hang et
+    al., 2023), so that arms differ in what the network has to put out alone. Raises UserError for a share that does not
+    divide the side into patches of whole pixels.
+    """
+    side = SIDES.get(data.name, SIDES["fashion_mnist"])
+    patch = side * patch_share
+    if patch < 1 or side % patch:
+        raise UserError(
+            f"patch_share: {patch_share:g} of {side} pixels does not divide the side into whole patches"
+        )
+    name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
+    backbone = replace(backbone_spec("dit", name, "small", "flops"), patch=int(patch))
+    return generative_trial(
+        data,
+        scale,
+        model=DiffusionSpec(backbone=backbone, prediction=prediction, weighting="min_snr"),
+        images_seen=SMOKE_IMAGES if scale == "smoke" else IMAGES[name][scale],
+        sampling=SOLVER,
+        learning_rate=LEARNING_RATES["dit"],
+    )

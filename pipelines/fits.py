@@ -20,7 +20,7 @@ from pipelines.tracking import Damaged, done_from
 from pipelines.work import Product, Work
 from workbench import metrics, training
 from workbench.data import Dataset, Split, to_float
-from workbench.models import Classifier, Event, restore
+from workbench.models import Classifies, Event, restore
 from workbench.spec import FitSpec, inner_fits
 
 LOG = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def gradient_variation(history: Sequence[Mapping[str, float]]) -> dict[str, floa
 def accuracies(spec: FitSpec, weights: Mapping[str, Tensor], data: Dataset) -> dict[str, float]:
     """For a classifier its accuracy on the splits that it was not trained on, else nothing."""
     judge = restore(spec.model, Event.of(data), dict(weights))
-    if not isinstance(judge, Classifier):
+    if not isinstance(judge, Classifies):
         return {}
 
     def accuracy(split: Split) -> float:

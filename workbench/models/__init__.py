@@ -8,14 +8,22 @@ from typing import Any
 from torch import Tensor
 
 from workbench.models.autoregressive_flow import AutoregressiveFlow
-from workbench.models.base import Event, GenerativeModel, HasLatent, HasLikelihood, Model, Objective, Watch
+from workbench.models.base import (
+    Classifies,
+    Event,
+    GenerativeModel,
+    HasLatent,
+    HasLikelihood,
+    Model,
+    Objective,
+    Watch,
+)
 from workbench.models.classifier import Classifier
-
-Classifies = Classifier
 from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
+from workbench.models.trunk_classifier import TrunkClassifier
 from workbench.models.vae import VAE
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -25,6 +33,7 @@ from workbench.spec import (
     GANSpec,
     LadderVAESpec,
     ModelSpec,
+    TrunkClassifierSpec,
     VAESpec,
 )
 
@@ -34,6 +43,7 @@ __all__ = [
     "VAE",
     "AutoregressiveFlow",
     "Classifier",
+    "Classifies",
     "CouplingFlow",
     "DiffusionModel",
     "Event",
@@ -43,6 +53,7 @@ __all__ = [
     "LadderVAE",
     "Model",
     "Objective",
+    "TrunkClassifier",
     "Watch",
     "build",
     "restore",
@@ -56,6 +67,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     CouplingFlowSpec: CouplingFlow,
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
+    TrunkClassifierSpec: TrunkClassifier,
     VAESpec: VAE,
     GANSpec: GAN,
 }

@@ -115,6 +115,14 @@ class HasLikelihood(Protocol):
 
 
 @runtime_checkable
+class Classifies(Protocol):
+    """A model that tells classes."""
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities: images [N, *S] in [-1, 1] -> [N, classes]."""
+
+
+@runtime_checkable
 class HasLatent(Protocol):
     """A family with an encoder: images [B, *S] -> latents [B, *Z] -> images."""
 

@@ -11,6 +11,8 @@ from workbench.nn.layers import ChannelNorm, convolution
 from workbench.registry import UserError
 from workbench.spec import ClassifierSpec
 
+SMOOTHING = 0.05  # of the labels
+
 
 class Classifier(Model):
     """Two stages of two 3x3 convolutions, each halving the resolution, then `features` rectified units and the logits.
@@ -54,7 +56,7 @@ class Classifier(Model):
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy in nats: [B]."""
         logits = self.head(self.trunk(shifted(images, self.shift, generator)))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=0.05, reduction="none")
+        return F.cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING, reduction="none")
 
     def objectives(self) -> tuple[Objective, ...]:
         return (Objective(name="cross_entropy", loss=self.loss, parameters=self.parameters, unit="nats"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from workbench.nn import backbone
+from workbench.nn import Backbone, backbone
 from workbench.registry import UserError
 from workbench.spec import BackboneSpec
 
@@ -33,6 +34,14 @@ def cost_of(spec: BackboneSpec, *, event_shape: tuple[int, ...], outputs: int, c
         with counter, torch.no_grad():
             net(torch.empty(1, *event_shape), torch.empty(1))
     return Cost(parameters=sum(p.numel() for p in net.parameters()), flops=counter.get_total_flops())
+
+
+def feature_widths(net: Backbone, event_shape: tuple[int, ...]) -> dict[str, int]:
+    """The channels of each block whose activations can be read, in the order of the network. Nothing is computed."""
+    twin = copy.deepcopy(net).to("meta")
+    with torch.device("meta"), torch.no_grad():
+        found = twin.features(torch.empty(1, *event_shape), torch.empty(1), None, twin.feature_names)
+    return {name: found[name].shape[1] for name in twin.feature_names}
 
 
 def matched(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from workbench.spec.trials import FitSpec  # a fit holds a model, which may hold a fit
 
 Prediction = Literal["noise", "clean", "velocity", "unit", "flow"]
 Variance = Literal["small", "large", "learned"]
@@ -62,6 +65,19 @@ class ClassifierSpec:
     width: int = 32
     features: int = 64
     dropout: float = 0.2
+    shift_pixels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkClassifierSpec:
+    """A classifier on the network of a diffusion model, which sees the image at noise level `time`.
+
+    `start` is the fit whose weights it is fine-tuned from; None: the same network from scratch.
+    """
+
+    diffusion: DiffusionSpec
+    start: FitSpec | None = None
+    time: float = 0.02
     shift_pixels: int = 1
 
 
@@ -158,17 +174,10 @@ class GANSpec:
 ModelSpec = (
     DiffusionSpec
     | ClassifierSpec
+    | TrunkClassifierSpec
     | VAESpec
     | LadderVAESpec
     | CouplingFlowSpec
     | AutoregressiveFlowSpec
     | GANSpec
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrunkClassifierSpec:
-    """TEMP"""
-
-    diffusion: DiffusionSpec
-    start: object = None

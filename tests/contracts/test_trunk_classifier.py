@@ -1,0 +1,100 @@
+"""The classifier on a denoiser's trunk: it starts from the trained one, learns in all its parts, and tells classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import dataset
+
+from workbench.execution import Execution
+from workbench.models import Event, TrunkClassifier, build
+from workbench.nn import BACKBONES
+from workbench.nn.cost import feature_widths
+from workbench.registry import UserError
+from workbench.rng import stream
+from workbench.spec import (
+    BackboneSpec,
+    BudgetSpec,
+    DiffusionSpec,
+    FitSpec,
+    OptimiserSpec,
+    TrunkClassifierSpec,
+    inner_fits,
+)
+from workbench.training import fit
+
+DIFFUSION = DiffusionSpec(
+    backbone=BackboneSpec(width=32, multipliers=(1,), attention=(True,), patch=2), conditional=False
+)
+SOURCE = FitSpec(
+    model=DIFFUSION,
+    budget=BudgetSpec(images_seen=32, batch_size=16),
+    optimiser=OptimiserSpec(warmup_images=1),
+)
+SPEC = TrunkClassifierSpec(diffusion=DIFFUSION, start=SOURCE)
+EVENT = Event.of(dataset())
+EXECUTION = Execution(threads=1)
+
+
+def made(spec: TrunkClassifierSpec = SPEC) -> TrunkClassifier:
+    model = build(spec, EVENT)
+    assert isinstance(model, TrunkClassifier)
+    return model
+
+
+def tuning(spec: TrunkClassifierSpec, steps: int) -> FitSpec:
+    return replace(
+        SOURCE,
+        model=spec,
+        optimiser=OptimiserSpec(learning_rate=3e-3, warmup_images=32),
+        budget=BudgetSpec(images_seen=16 * steps, batch_size=16),
+    )
+
+
+def test_it_takes_the_weights_of_the_denoiser() -> None:
+    assert inner_fits(tuning(SPEC, 1)) == (SOURCE,)
+    weights = fit(SOURCE, dataset(), execution=EXECUTION).weights
+    model = made()
+    model.adopt([weights])
+    for name, value in model.diffusion.state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_from_scratch_it_needs_no_other_fit() -> None:
+    scratch = tuning(replace(SPEC, start=None), 200)
+    assert inner_fits(scratch) == ()
+    history = fit(scratch, dataset(), execution=EXECUTION).history
+    assert history[-1]["loss_cross_entropy"] < 0.5 * history[0]["loss_cross_entropy"]
+
+
+def test_the_loss_reaches_the_head_and_every_block() -> None:
+    model = made()
+    for parameter in model.parameters():  # branches that start at zero hide what is before them
+        torch.nn.init.normal_(parameter, std=0.2)
+    x = torch.rand(8, 1, 8, 8, generator=stream(0, "rows")) * 2 - 1
+    model.loss(x, torch.arange(8) % 2, stream(0, "loss")).mean().backward()
+    still = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+    # What comes after the last block makes the image, which is not looked at.
+    assert {name.rsplit(".", 1)[0].rsplit(".", 1)[-1] for name in still} <= {"norm_out", "conv_out"}
+
+
+def test_probabilities_are_such_and_do_not_depend_on_chance() -> None:
+    model, x = made(), torch.rand(5, 1, 8, 8, generator=stream(0, "rows")) * 2 - 1
+    first = model.probabilities(x)
+    torch.testing.assert_close(first.sum(1), torch.ones(5))
+    assert torch.equal(first, model.probabilities(x))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_widths_of_features_are_those_that_the_network_gives(name: str) -> None:
+    spec = BackboneSpec(name=name, width=32, blocks=2, patch=2)
+    net = BACKBONES[name](spec, event_shape=(1, 8, 8), outputs=1, classes=0)
+    seen = net.features(torch.zeros(1, 1, 8, 8), torch.zeros(1), None, net.feature_names)
+    assert feature_widths(net, (1, 8, 8)) == {one: seen[one].shape[1] for one in net.feature_names}
+
+
+def test_a_noise_level_outside_its_range_is_told() -> None:
+    with pytest.raises(UserError, match=r"model\.time: 1 given"):
+        made(replace(SPEC, time=1.0))

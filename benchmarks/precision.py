@@ -64,7 +64,7 @@ def main() -> int:
         data = load(spec)
         judges = Judges(spec, data, arguments.rows, best)
         report = Report(
-            name=f"precision-{arguments.data}",
+            name="precision",
             title=f"Quality in bf16 and in float32: {arguments.data}",
             how="The default network trained and drawn from in each precision, with the same initial weights, batches "
             f"and noise for a seed; {arguments.rows:,} images in {SOLVER.nfe} evaluations.",

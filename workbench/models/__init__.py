@@ -14,6 +14,7 @@ from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
+from workbench.models.markov_hierarchy import MarkovHierarchy
 from workbench.models.vae import VAE
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -22,6 +23,7 @@ from workbench.spec import (
     DiffusionSpec,
     GANSpec,
     LadderVAESpec,
+    MarkovHierarchySpec,
     ModelSpec,
     VAESpec,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "HasLatent",
     "HasLikelihood",
     "LadderVAE",
+    "MarkovHierarchy",
     "Model",
     "Objective",
     "Watch",
@@ -54,6 +57,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     CouplingFlowSpec: CouplingFlow,
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
+    MarkovHierarchySpec: MarkovHierarchy,
     VAESpec: VAE,
     GANSpec: GAN,
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.families import family
+from workbench.hierarchies import hierarchy
 from workbench.networks import network
 from workbench.presets import continuous, ddpm
 from workbench.registry import UserError, look_up
@@ -20,6 +21,7 @@ PRESETS: dict[str, Callable[..., TrialSpec]] = {
     "continuous": continuous,
     "ddpm": ddpm,
     "family": family,
+    "hierarchy": hierarchy,
     "network": network,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from workbench.diffusion.conversions import PARAMETRISATIONS
 from workbench.diffusion.denoiser import Counting
 from workbench.diffusion.learned_schedule import LearnedSchedule
 from workbench.diffusion.likelihood import cell_term, prior_term
@@ -14,7 +15,7 @@ from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Object
 from workbench.models.labels import labels_of, require_no_guidance
 from workbench.models.stages import Staged, StageSampler, Subspace
 from workbench.nn import backbone
-from workbench.registry import UserError, unknown
+from workbench.registry import UserError, look_up, unknown
 from workbench.rng import Draws
 from workbench.sampling import BrownianPath, sample, time_grid
 from workbench.shapes import over_rows
@@ -203,6 +204,7 @@ def require_choices(spec: MarkovHierarchySpec) -> None:
     for field, known in CHOICES.items():
         if getattr(spec, field) not in known:
             raise unknown(f"model.{field}", getattr(spec, field), known)
+    look_up(PARAMETRISATIONS, spec.prediction, "model.prediction")
     for field, value in (("objective", "denoising"), ("variance", "small")):
         if getattr(spec, field) == value and spec.encoder != "fixed":
             raise UserError(

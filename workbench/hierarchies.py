@@ -65,7 +65,7 @@ def hierarchy(
     else:
         changes = look_up({**VARIANTS, LADDER: ()}, variant, "variant")
         if variant == EQUAL_TOTAL:
-            backbone = replace(backbone, width=round(backbone.width / math.sqrt(stages)))
+            backbone = replace(backbone, width=round(backbone.width / math.sqrt(max(stages, 1))))
         model = with_fields(MarkovHierarchySpec(backbone=backbone, stages=stages), changes)
     return generative_trial(
         data,

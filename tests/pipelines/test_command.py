@@ -21,7 +21,10 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 MISTAKES = {
     "an unknown study": (["step_swep"], "Did you mean 'step_sweep'?"),
-    "no study": ([], "study: none given; known: backbones, diffusion_steps, hierarchy, step_sweep, why_diffusion"),
+    "no study": (
+        [],
+        "study: none given; known: backbones, diffusion_steps, hierarchy, step_sweep, why_diffusion",
+    ),
     "an unknown option": (["step_sweep", "--sedes", "0"], "Did you mean '--seeds'?"),
     "a word too many": (["step_sweep", "quick"], "'quick' is one too many"),
     "an unknown scale": (["step_sweep", "--scale", "quik"], "Did you mean 'quick'?"),

@@ -21,7 +21,9 @@ from workbench.sampling import BrownianPath, sample, time_grid
 from workbench.shapes import over_rows
 from workbench.spec import MarkovHierarchySpec, SamplingSpec, ScheduleSpec
 
-RATE = 10.0  # a variance moves this many times as fast as weights do: it must follow the error that they leave
+RATE = (
+    10.0  # a variance moves this many times as fast as weights do: it must follow the error that they leave
+)
 CHOICES = {
     "encoder": ("fixed", "schedule", "network"),
     "decoder": ("shared", "separate"),
@@ -74,18 +76,19 @@ class MarkovHierarchy(GenerativeModel):
 
     def denoiser(self, schedule: Discrete) -> Staged:
         """The decoder's clean mean at each stage."""
-        return Staged(
-            self.networks, schedule, prediction=self.spec.prediction, data_std=self.event.std
-        )
+        return Staged(self.networks, schedule, prediction=self.spec.prediction, data_std=self.event.std)
 
     def clean(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """What the latents of images [B, *S] are noised from, u: [B, *S]."""
         if self.encoder is None:
-            out: Tensor = self.project(images)
-            return out
-        std = self.event.std
-        move = self.encoder(images / std, images.new_zeros(len(images)), cond).to(images.dtype)
-        out = self.project(images + std * move)
+            moved = images
+        else:
+            std, level = (
+                self.event.std,
+                images.new_zeros(len(images)),
+            )  # of noise, which a clean image has none of
+            moved = images + std * self.encoder(images / std, level, cond).to(images.dtype)
+        out: Tensor = self.project(moved)
         return out
 
     def spread(self, t: Tensor, denoiser: Staged) -> Tensor:
@@ -152,9 +155,7 @@ class MarkovHierarchy(GenerativeModel):
 
     def objectives(self) -> tuple[Objective, ...]:
         unit = "nats a value" if self.spec.objective == "bound" else "squared error"
-        return (
-            Objective(name=self.spec.objective, loss=self.loss, parameters=self.parameters, unit=unit),
-        )
+        return (Objective(name=self.spec.objective, loss=self.loss, parameters=self.parameters, unit=unit),)
 
     def log_prob(self, images: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
         """An unbiased estimate of the bound of each image [B, *S] in nats: [B], from one draw of each stage."""
@@ -173,7 +174,11 @@ class MarkovHierarchy(GenerativeModel):
         path of `draws`. Raises UserError for guidance."""
         require_no_guidance(sampling)
         watch, shape = watch or Watch(), self.event.shape
-        cond = labels_of(len(draws), cond, self.classes, draws.device) if self.classes else None
+        cond = (
+            labels_of(len(draws), cond, self.classes, draws.device or torch.device("cpu"))
+            if self.classes
+            else None
+        )
         denoiser = self.denoiser(self.schedule)
         counting = Counting(denoiser)
         times = torch.arange(1, self.spec.stages + 1, dtype=torch.float64) / self.spec.stages

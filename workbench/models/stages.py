@@ -76,12 +76,9 @@ class Staged(Denoiser):
         ]
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        if len(self.stages) == 1:
-            out: Tensor = self.stages[0](x_t, t, cond)
-            return out
         index = (t * self.schedule.timesteps).round().long() - 1
-        if t.ndim == 0:
-            out = self.stages[int(index)](x_t, t, cond)
+        if len(self.stages) == 1 or t.ndim == 0:
+            out: Tensor = self.stages[0 if len(self.stages) == 1 else int(index)](x_t, t, cond)
             return out
         order = index.argsort(stable=True)
         parts = torch.split(order, index.bincount(minlength=len(self.stages)).tolist())

@@ -79,7 +79,7 @@ CLAIMS = (
     ),
     better(
         "dimension_needed_learned",
-        "The same when a network learns what the quarter holds.",
+        "With 16 stages, latents of the data's dimension give clearly better images than of a learned quarter of it.",
         "diffusion_bound",
         "quarter_latents_learned",
     ),

@@ -352,7 +352,7 @@ def test_one_batch_is_overfitted_and_labels_tell_the_halves(name: str) -> None:
     fitted = run(VARIANTS[name], steps=80)
     objective = VARIANTS[name].objective
     losses = [record[f"loss_{objective}"] for record in fitted.history]
-    assert losses[-1] < 0.5 * losses[0], losses
+    assert losses[-1] < 0.6 * losses[0], losses
     model = restore(VARIANTS[name], Event.of(dataset()), fitted.weights)
     assert isinstance(model, MarkovHierarchy)
     for label, bright, dark in ((0, slice(0, 4), slice(4, 8)), (1, slice(4, 8), slice(0, 4))):

@@ -80,69 +80,61 @@ class MarkovHierarchy(GenerativeModel):
 
     def clean(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """What the latents of images [B, *S] are noised from, u: [B, *S]."""
-        if self.encoder is None:
-            moved = images
-        else:
+        moved = images
+        if self.encoder is not None:
             std, level = (
                 self.event.std,
                 images.new_zeros(len(images)),
-            )  # of noise, which a clean image has none of
+            )  # the noise is none, so its level is any
             moved = images + std * self.encoder(images / std, level, cond).to(images.dtype)
         out: Tensor = self.project(moved)
         return out
 
     def spread(self, t: Tensor, denoiser: Staged) -> Tensor:
         """The variance r of x_0 given x_t that the decoder assumes, float64 of the shape of t."""
-        schedule = denoiser.schedule
-        first = (t * schedule.timesteps).round() == 1
+        schedule, stage = denoiser.schedule, stage_of(t, self.spec.stages)
         if self.log_spread is None:
-            return torch.where(first, least_variance(schedule), 0.0).to(t)
-        stage = (t * schedule.timesteps).round().long() - 1
+            return torch.where(stage == 1, least_variance(schedule), 0.0).to(t)
         gain = denoiser.parametrisation.gain(*schedule(t), self.event.std)
-        return gain.square() * (RATE * self.log_spread.double()).exp()[stage]
+        return gain.square() * (RATE * self.log_spread.double()).exp()[stage - 1]
 
     def costs(
         self, images: Tensor, clean: Tensor, t: Tensor, cond: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """For each row, at its stage t = i / T, the term of the negative bound in nats and the squared error of the
-        network's output, summed over values: [B] each. The first stage's term is that of p(x_0 | x_1)."""
-        schedule = self.schedule
-        denoiser = self.denoiser(schedule)
+        network's output, summed over values: [B] each. The first stage's term is that of p(x_0 | x_1).
+
+        With the objective `denoising` the clean mean is held fixed in the term.
+        """
+        denoiser = self.denoiser(self.schedule)
         noise = self.project(torch.randn(images.shape, generator=generator).to(images.device))
-        alpha, sigma = schedule(t)
-        x_t = wide(alpha, clean) * clean + wide(sigma, clean) * noise
-        denoised = denoiser(x_t, t, cond)
-        first = (t * schedule.timesteps).round() == 1
-        # The first stage ends where there is no noise, and the divergence with it: any other end keeps it finite there.
-        alpha_s, sigma_s = schedule(t - torch.where(first, 0.5, 1.0) / schedule.timesteps)
-        large = sigma.square() - (alpha / alpha_s).square() * sigma_s.square()
-        small = large * (sigma_s / sigma).square()
-        slope = alpha_s * large / sigma.square()  # of the posterior mean in the clean mean
-        spread = self.spread(t, denoiser)
-        target = torch.where(over_rows(first, images), images, clean)
-        mistake = denoised - target
-        mistake = torch.where(over_rows(first, images), mistake, self.project(mistake))
-        gain = denoiser.parametrisation.gain(alpha, sigma, self.event.std)
+        alpha, sigma = denoiser.schedule(t)
+        denoised = denoiser(wide(alpha, clean) * clean + wide(sigma, clean) * noise, t, cond)
+        first = stage_of(t, self.spec.stages) == 1
+        mistake = torch.where(over_rows(first, images), denoised - images, self.project(denoised - clean))
         error = mistake.square().flatten(1).sum(1)
+        gain = denoiser.parametrisation.gain(alpha, sigma, self.event.std)
+        output_error = error / gain.square().to(error)
         if self.spec.objective == "denoising":
-            denoised, error_of_bound = denoised.detach(), error.detach()
-        else:
-            error_of_bound = error
-        # KL of N(m, small) from N(m + slope mistake, small + slope^2 spread)
-        extra = slope.square() * spread / small
-        volume = self.spec.latent_share * images[0].numel() * (torch.log1p(extra) - extra / (1 + extra))
-        weight = slope.square() / small / (1 + extra)
-        term = 0.5 * (volume.to(error) + weight.to(error) * error_of_bound)
+            denoised, error = denoised.detach(), error.detach()
+        # KL of N(m, small) from N(m + slope mistake, small + slope^2 spread), in parts that stay small
+        spread = self.spread(t, denoiser)
+        small, slope = posterior_of(denoiser.schedule, t, first)
+        weight = slope.square() / small
+        extra = weight * spread
+        values = self.spec.latent_share * images[0].numel()
+        wider = values * (torch.log1p(extra) - extra / (1 + extra))
+        term = 0.5 * (wider.to(error) + (weight / (1 + extra)).to(error) * error)
         if bool(first.any()):
-            deviation = over_rows(spread[first].sqrt(), images).to(images.dtype)
+            deviation = wide(spread[first].sqrt(), images)
             likelihood = cell_term(images[first], denoised[first], deviation, self.event.levels)
             term = term.masked_scatter(first, likelihood)
-        return term, error / gain.square().to(error)
+        return term, output_error
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """The objective of each row at one stage, stages in equal shares, in nats a value for the bound: [B].
 
-        With the objective `denoising` the bound is added for the variance alone, the clean mean held fixed in it.
+        With the objective `denoising` the bound is added for the variance alone.
         """
         cond = labels if self.classes else None
         t = uniform(stratified(len(images), generator), self.fixed).to(images.device)
@@ -195,6 +187,22 @@ class MarkovHierarchy(GenerativeModel):
 
     def evaluations(self, sampling: SamplingSpec) -> int:
         return self.spec.stages
+
+
+def stage_of(t: Tensor, stages: int) -> Tensor:
+    """The number of the stage that ends at t, from 1 to `stages`."""
+    return (t * stages).round().long()
+
+
+def posterior_of(schedule: Discrete, t: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """The variance of x_s given x_t and x_0, and the slope of its mean in x_0, for stages [B] that end at t.
+
+    A first stage begins where there is no noise, and has neither: half-way, it has numbers that are finite.
+    """
+    s = t - torch.where(first, 0.5, 1.0) / schedule.timesteps
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    added = sigma_t.square() - (alpha_t / alpha_s).square() * sigma_s.square()
+    return added * (sigma_s / sigma_t).square(), alpha_s * added / sigma_t.square()
 
 
 def wide(values: Tensor, rows: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class StageSampler(Sampler):
     """Ancestral sampling where x_0 given x_t is taken for normal around the clean mean with variance `spread`, and the
     chain runs in the subspace of `project`; the last step is the clean mean itself.
 
-    `spreads` are by stage, the last to be noised last; zeros give DDPM's small variance.
+    `spreads` are by stage, that of the least noise first; zeros give DDPM's small variance.
     """
 
     spreads: tuple[float, ...]

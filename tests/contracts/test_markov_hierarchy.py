@@ -155,6 +155,22 @@ def test_fewer_dimensions_cost_what_they_cannot_tell() -> None:
     assert lost(model) == pytest.approx(expected, rel=0.1)
 
 
+def test_a_schedule_is_moved_by_what_it_costs() -> None:
+    """Where the variance is wrong the bound depends on the schedule, by divergences whose gradient is known."""
+    model, moved = model_of(replace(PLAIN, encoder="schedule"), NORMAL, fresh=True), 1.5
+    assert model.log_spread is not None and model.learned is not None
+    torch.nn.init.constant_(model.log_spread, moved / RATE)
+    moves = model.learned.moves
+    (found,) = torch.autograd.grad(-model.log_prob(normal_rows(), None, stream(0, "bound")).mean(), moves)
+    times = torch.arange(1, 6, dtype=torch.float64) / 5
+    snr = model.learned().log_snr(times).exp()
+    extra = (snr[:-1] - snr[1:]) / (1 / STD**2 + snr[1:])
+    ratio = (1 + extra) / (1 + extra * math.exp(moved))
+    (expected,) = torch.autograd.grad(0.5 * VALUES * (ratio - 1 - ratio.log()).sum(), moves)
+    assert float(expected.abs().max()) > 0.3
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
 # DDPM, where it is DDPM
 
 

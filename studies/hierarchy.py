@@ -146,7 +146,7 @@ STUDY = Study(
         "One variance a stage, not one a pixel: bounds are looser than a network of variances would give.",
         "The last step shows the mean of its normal law, so what the latents leave out is not drawn but averaged.",
         "A learned schedule follows a network that is poor at first and moves to more noise; short fits end there.",
-        "Learning rates were chosen among four on digits by validation loss, for narrow networks a higher one; the ladder "
-        "VAE has that of its family. Attention is left out everywhere.",
+        "Learning rates were chosen by validation loss on digits; the ladder VAE has that of its family.",
+        "Attention is left out everywhere, so that networks of any width can be had.",
     ),
 )

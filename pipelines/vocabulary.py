@@ -154,6 +154,7 @@ FIELDS: dict[str, str] = {
     "timesteps": "Diffusion steps T of the forward process",
     "sample_seconds": "Seconds to draw all samples",
     "matching": "Compared at",
+    "stages": "Stages T of the hierarchy",
     "budget": "Training budget, as a share of the full one",
     "labelled": "Share of the training labels",
     "classify_seconds": "Seconds to classify 1,000 images",
@@ -201,6 +202,13 @@ LABELS: dict[str, str] = {
     "parameters": "equal parameters",
     "flops": "equal FLOPs",
     "seconds": "equal seconds",
+    "diffusion_bound": "Diffusion, by its bound",
+    "diffusion_denoising": "Diffusion, by denoising",
+    "learned_schedule": "Noise schedule learned",
+    "quarter_latents": "Quarter of the dimensions",
+    "quarter_latents_learned": "Quarter, encoder learned",
+    "networks_equal_total": "Network a stage, equal in total",
+    "networks_equal_each": "Network a stage, equal each",
 }
 EXTRACTORS: dict[str, str] = {
     "cnn": "CNN features",

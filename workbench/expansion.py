@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.families import family
+from workbench.hierarchies import hierarchy
 from workbench.methods import method
 from workbench.networks import network
 from workbench.patches import patched
@@ -33,6 +34,7 @@ PRESETS: dict[str, Callable[..., TrialSpec | RecognitionSpec]] = {
     "ddpm": ddpm,
     "family": family,
     "method": method,
+    "hierarchy": hierarchy,
     "network": network,
     "patched": patched,
 }

@@ -23,7 +23,7 @@ MISTAKES = {
     "an unknown study": (["step_swep"], "Did you mean 'step_sweep'?"),
     "no study": (
         [],
-        "study: none given; known: backbones, diffusion_steps, features, patches, step_sweep, why_diffusion",
+        "study: none given; known: backbones, diffusion_steps, features, hierarchy, patches, step_sweep, why_diffusion",
     ),
     "an unknown option": (["step_sweep", "--sedes", "0"], "Did you mean '--seeds'?"),
     "a word too many": (["step_sweep", "quick"], "'quick' is one too many"),

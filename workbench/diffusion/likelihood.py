@@ -55,8 +55,8 @@ def log_snr_range(schedule: Schedule, levels: int) -> tuple[float, float]:
 
 def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
     """KL(q(x_1 | x_0) || N(0, sigma_1^2)) = SNR(1) / 2 |x_0|^2: [B]."""
-    log_snr = float(schedule.log_snr(torch.ones((), dtype=torch.float64)))
-    return 0.5 * math.exp(log_snr) * x_0.square().flatten(1).sum(1)
+    log_snr = schedule.log_snr(torch.ones((), dtype=torch.float64))
+    return 0.5 * log_snr.exp().to(x_0) * x_0.square().flatten(1).sum(1)
 
 
 def cell_term(x_0: Tensor, mean: Tensor, deviation: Tensor, levels: int) -> Tensor:

@@ -23,6 +23,7 @@ from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
+from workbench.models.markov_hierarchy import MarkovHierarchy
 from workbench.models.trunk_classifier import TrunkClassifier
 from workbench.models.vae import VAE
 from workbench.spec import (
@@ -32,6 +33,7 @@ from workbench.spec import (
     DiffusionSpec,
     GANSpec,
     LadderVAESpec,
+    MarkovHierarchySpec,
     ModelSpec,
     TrunkClassifierSpec,
     VAESpec,
@@ -51,6 +53,7 @@ __all__ = [
     "HasLatent",
     "HasLikelihood",
     "LadderVAE",
+    "MarkovHierarchy",
     "Model",
     "Objective",
     "TrunkClassifier",
@@ -68,6 +71,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
     TrunkClassifierSpec: TrunkClassifier,
+    MarkovHierarchySpec: MarkovHierarchy,
     VAESpec: VAE,
     GANSpec: GAN,
 }

@@ -171,12 +171,38 @@ class GANSpec:
     conditional: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class MarkovHierarchySpec:
+    """A Markovian hierarchical variational autoencoder of `stages` stages, of which the diffusion model is one (Luo,
+    2022): with every field but the first two as it is here, its encoder is fixed, its latents have the dimension of the
+    data, and its decoder is one network.
+
+    `encoder` tells what of the encoder is learned: nothing, the `schedule` of noise (Kingma et al., 2021), or that and
+    by a `network` what the latents are noised from. With `latent_share` below 1 the latents lie in a subspace: of every
+    cell of two pixels a side, that share of its dimensions. `decoder` is one network for all stages, or one for each,
+    as large as `backbone` says. `objective` is the variational bound, or the squared error of the network's output at
+    all stages alike; `variance` is that of the reverse steps, the least possible or learned, one number a stage.
+    """
+
+    backbone: BackboneSpec = BackboneSpec()
+    stages: int = 16
+    schedule: str = "cosine"
+    encoder: Literal["fixed", "schedule", "network"] = "fixed"
+    latent_share: float = 1.0
+    decoder: Literal["shared", "separate"] = "shared"
+    objective: Literal["bound", "denoising"] = "bound"
+    variance: Literal["small", "learned"] = "learned"
+    prediction: Prediction = "unit"
+    conditional: bool = True
+
+
 ModelSpec = (
     DiffusionSpec
     | ClassifierSpec
     | TrunkClassifierSpec
     | VAESpec
     | LadderVAESpec
+    | MarkovHierarchySpec
     | CouplingFlowSpec
     | AutoregressiveFlowSpec
     | GANSpec

@@ -14,6 +14,7 @@ from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
+from workbench.models.latent_diffusion import LatentDiffusion, require_own_data
 from workbench.models.vae import VAE
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -22,6 +23,7 @@ from workbench.spec import (
     DiffusionSpec,
     GANSpec,
     LadderVAESpec,
+    LatentDiffusionSpec,
     ModelSpec,
     VAESpec,
 )
@@ -39,10 +41,12 @@ __all__ = [
     "HasLatent",
     "HasLikelihood",
     "LadderVAE",
+    "LatentDiffusion",
     "Model",
     "Objective",
     "Watch",
     "build",
+    "require_own_data",
     "restore",
 ]
 
@@ -54,6 +58,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     CouplingFlowSpec: CouplingFlow,
     DiffusionSpec: DiffusionModel,
     LadderVAESpec: LadderVAE,
+    LatentDiffusionSpec: LatentDiffusion,
     VAESpec: VAE,
     GANSpec: GAN,
 }

@@ -18,6 +18,7 @@ from workbench.spec import (
     DataSpec,
     DiffusionSpec,
     FitSpec,
+    LatentDiffusionSpec,
     MeasureSpec,
     ModelSpec,
     Scale,
@@ -181,7 +182,7 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 def _fit_stages(spec: FitSpec, varied: Arm, scale: Scale) -> Iterator[Stage]:
     """The stage of a fit after those of its inner fits."""
     for inner in inner_fits(spec):
-        yield from _fit_stages(inner, (), scale)
+        yield from _fit_stages(inner, (("images", inner.budget.images_seen),), scale)
     yield _fit_stage(spec, varied, scale)
 
 
@@ -233,7 +234,7 @@ def _trial_stage(
     # An exact denoiser depends on no data set; naming one would tell apart rows that all executions share.
     label = data_label(data) if isinstance(spec.source, FitSpec) else spec.source.name
     model = spec.source.model if isinstance(spec.source, FitSpec) else None
-    drawn_by_sampler = model is None or isinstance(model, DiffusionSpec)
+    drawn_by_sampler = model is None or isinstance(model, DiffusionSpec | LatentDiffusionSpec)
     fields = {
         f"sampling.{f.name}": getattr(spec.sampling, f.name)
         for f in dataclasses.fields(spec.sampling)

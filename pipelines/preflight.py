@@ -13,6 +13,7 @@ from workbench.spec import (
     DataSpec,
     DiffusionSpec,
     FitSpec,
+    LatentDiffusionSpec,
     MeasureSpec,
     ModelSpec,
     TrialSpec,
@@ -30,7 +31,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
         return {}
     # Imported here, since an execution that finds everything done needs none of it.
     from workbench.data import load
-    from workbench.models import Event
+    from workbench.models import Event, require_own_data
 
     dataset = load(data, location=location)
     event = Event.of(dataset)
@@ -43,6 +44,8 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
         if isinstance(spec, ReferenceSpec):
             _check_measures(spec.measures, spec.rows, len(dataset.test))
         fit = spec.source if isinstance(spec, TrialSpec) else spec
+        if isinstance(fit, FitSpec):
+            require_own_data(fit)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0)
         if isinstance(fit, FitSpec) and stage.work:
             if fit.model not in per_evaluation:
@@ -81,6 +84,7 @@ def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
 
 def _check_sampling(spec: TrialSpec) -> None:
     from workbench.diffusion.schedule import schedule_from
+    from workbench.models.latent_diffusion import require_no_clip
     from workbench.registry import look_up
     from workbench.sampling import TIME_GRIDS, sampler_from
 
@@ -88,6 +92,9 @@ def _check_sampling(spec: TrialSpec) -> None:
         model = spec.source.model
         if isinstance(model, ClassifierSpec):
             raise UserError("model: a classifier draws no samples; a generative model does")
+        if isinstance(model, LatentDiffusionSpec):
+            require_no_clip(spec.sampling)
+            model = model.diffusion
         if not isinstance(model, DiffusionSpec):
             return  # drawn in one pass, without a sampler
         schedule_from(model.schedule)

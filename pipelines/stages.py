@@ -18,7 +18,7 @@ from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
 from workbench.models import GenerativeModel
 from workbench.registry import UserError
-from workbench.spec import FitSpec, MeasureSpec, TrialSpec
+from workbench.spec import FitSpec, MeasureSpec, TrialSpec, inner_fits
 
 MEASURE_SEED = 0  # the random choices inside measures are the same for all trials
 SAMPLES = "samples.npz"  # images and labels, and the trace of a family that draws step by step
@@ -106,10 +106,17 @@ def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: E
         "concurrency": float(work.setting.concurrency),
     }
     inherited = {
-        names.COST + name: source.metrics[names.COST + name] for name in ("parameters", "fit_seconds")
+        names.COST + "parameters": source.metrics[names.COST + "parameters"],
+        names.COST + "fit_seconds": fit_seconds(work, spec.source),
     }
     named = inherited | {names.COST + name: value for name, value in cost.items()}
     return replace(rows, cost=named)
+
+
+def fit_seconds(work: Work, spec: FitSpec) -> float:
+    """The seconds of a fit and of the fits that it took weights from."""
+    own = work.inputs[key(spec)].metrics[names.COST + "fit_seconds"]
+    return own + sum(fit_seconds(work, inner) for inner in inner_fits(spec))
 
 
 def generative(work: Work, spec: FitSpec) -> GenerativeModel:

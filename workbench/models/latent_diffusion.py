@@ -32,7 +32,9 @@ class LatentDiffusion(GenerativeModel):
         super().__init__()
         inner = spec.autoencoder.model
         if not isinstance(inner, VAESpec) or inner.latent != "spatial":
-            given = f"a VAE with a {inner.latent} latent" if isinstance(inner, VAESpec) else type(inner).__name__
+            given = (
+                f"a VAE with a {inner.latent} latent" if isinstance(inner, VAESpec) else type(inner).__name__
+            )
             raise UserError(f"model.autoencoder: {given} given; a VAE with a spatial latent is needed")
         self.spec, self.event = spec, event
         self.autoencoder = VAE(inner, event).requires_grad_(False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipelines import drawing, names, probes, shared
+from pipelines import drawing, latent, names, probes, shared
 from pipelines.drawing import Drawn
 from pipelines.plan import Done, ReferenceSpec, reference_of
 from pipelines.work import Product, Work
@@ -80,14 +80,14 @@ def trial(work: Work) -> Product:
     of_fit = starting_with(names.QUALITY, source.metrics)
     probed: dict[str, float] = {}
     probe_tags: dict[str, str] = {}
+    network = execution.place(generative(work, spec.source))
     if spec.measures.probes:
-        network = generative(work, spec.source)
-        execution.place(network)
         probed, probe_tags = probes.take(spec.measures.probes, network, data, spec.sampling, execution)
+    pictures, picture_tags = latent.take(network, data, execution, work.folder)
     return Product(
         metrics=of_fit | rows.cost | floors | measured | probed,
-        tags={names.TAG_FIT_RUN: source.run_id} | probe_tags,
-        images={"samples": drawing.grid(shown)},
+        tags={names.TAG_FIT_RUN: source.run_id, **probe_tags, **picture_tags},
+        images={"samples": drawing.grid(shown), **pictures},
     )
 
 

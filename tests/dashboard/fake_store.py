@@ -77,6 +77,7 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
         measured |= {
             "bits_per_dim": np.nan if gan else 3.0 + noise,
             "likelihood_kind": None if gan else "bound",
+            "interpolation": {"vae": "spherical", "latent_diffusion": "linear"}.get(str(fields["family"])),
         }
     return common | fields | measured
 
@@ -146,6 +147,10 @@ def _artifact(row: pd.Series, name: str) -> bytes:
     nfe = float(row["nfe_counted"])
     kept = min(1.0, 1.5 / nfe)
     stream = io.BytesIO()
+    if name == "latent.npz":
+        images = (255 * clean[:30]).astype(np.uint8)
+        np.savez(stream, images=images, reconstructions=images, interpolations=np.stack([images[:10]] * 6))
+        return stream.getvalue()
     time = np.linspace(1.0, 0.0, 10)
     share = time[:, None, None, None, None]
     path = (255 * ((1 - share) * clean[:8] + share * noise[:8])).astype(np.uint8)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from workbench.models.base import Event, GenerativeModel, Objective, Watch
+from workbench.models.base import Event, GenerativeModel, Interpolation, Objective, Watch
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.vae import VAE
 from workbench.registry import UserError
@@ -25,6 +25,7 @@ class LatentDiffusion(GenerativeModel):
     count the law of the latents as well as what the decoder leaves open.
     """
 
+    interpolation: Interpolation = "linear"
     latent_std: Tensor
     initialised: Tensor
 

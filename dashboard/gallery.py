@@ -10,7 +10,7 @@ from dashboard.source import Source, Unavailable
 from pipelines import album, pictures
 from pipelines import axes as axes_module
 from pipelines.axes import Axes
-from pipelines.pictures import Bytes, Samples, Trajectory
+from pipelines.pictures import Bytes, Latent, Samples, Trajectory
 from pipelines.vocabulary import field, in_text, looks
 from workbench.spec import Study
 
@@ -32,6 +32,11 @@ def _trajectory(_source: Source, uri: str, run_id: str) -> Trajectory:
     return pictures.read_trajectory(_source.artifact(run_id, "samples.npz"))
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def _latent(_source: Source, uri: str, run_id: str) -> Latent:
+    return pictures.read_latent(_source.artifact(run_id, "latent.npz"))
+
+
 def samples(source: Source, run_id: str) -> Samples | None:
     """The first samples of a run; None where the store has none."""
     try:
@@ -44,6 +49,14 @@ def trajectory(source: Source, run_id: str) -> Trajectory | None:
     """The trajectory of a run; None where the store has none."""
     try:
         return _trajectory(source, source.uri, run_id)
+    except (Unavailable, OSError, ValueError, KeyError):
+        return None
+
+
+def latent(source: Source, run_id: str) -> Latent | None:
+    """What the encoder of a run makes of test images; None where the store has none."""
+    try:
+        return _latent(source, source.uri, run_id)
     except (Unavailable, OSError, ValueError, KeyError):
         return None
 
@@ -131,6 +144,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
     st.caption(f"A column is a class; {album.SAME_NOISE if axes_module.one_start(rows) else album.SAME_SEED}")
     _sheet(source, rows, axes, seed)
     _way(source, rows, axes, names, x, seed)
+    _latent_space(source, rows, axes, x, seed)
 
 
 def _sheet(source: Source, rows: pd.DataFrame, axes: Axes, seed: int) -> None:
@@ -184,3 +198,34 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
         f"{look[name].label if axes.series else 'The sampler'} at {x:g}. t = 0 is data, t = 1 is noise. The lowest "
         "strip is the network's mean prediction of the clean image: blurred while much is undecided, sharp at the end."
     )
+
+
+def _latent_space(source: Source, rows: pd.DataFrame, axes: Axes, x: float, seed: int) -> None:
+    """Reconstructions and interpolations of the arms whose model has an encoder; nothing where none has."""
+    found = [
+        (name, how, pictures_of)
+        for name, run_id, how in album.with_encoder(rows, axes, x, seed)
+        if (pictures_of := latent(source, run_id)) is not None
+    ]
+    if not found:
+        return
+    st.markdown("#### Latent space")
+    look = looks([name for name, _, _ in found])
+    for start in range(0, len(found), 2):
+        for column, (name, how, pictures_of) in zip(
+            st.columns(2, gap="medium"), found[start : start + 2], strict=False
+        ):
+            with column:
+                label = look[name].label if axes.series else "the model"
+                st.markdown(f"**{label}** at {x:g}, {how} interpolation")
+                st.image(
+                    pictures.reconstructions(pictures_of, rows=1, side=720),
+                    width="stretch",
+                    alt=f"Ten test images, and below them what {label} makes of their latents",
+                )
+                st.image(
+                    pictures.interpolations(pictures_of, rows=4, side=720),
+                    width="stretch",
+                    alt=f"The way from one test image to another through the latents of {label}, a row a pair",
+                )
+    st.caption(album.LATENT_SPACE)

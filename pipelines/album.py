@@ -29,6 +29,12 @@ SAME_NOISE = "the same cell of two grids began with the same noise."
 SAME_SEED = (
     "the same cell of two grids has one seed: the same noise where both models start from noise of one shape."
 )
+LATENT_SPACE = (
+    "Above, test images and below them their reconstructions, decoded from their latents. Then in each row the way "
+    "from one test image to another of its class: the image, eight latents decoded, the other image. Spherical "
+    "interpolation keeps the length of latents, for families whose latents are standard normal a priori; linear is "
+    "for those whose law is learned."
+)
 PROBLEMS = (OSError, ValueError, KeyError, MlflowException)
 Fetch = Callable[[str, str], Path]
 
@@ -49,6 +55,18 @@ def every_arm(
     look = looks(names)
     labels = [look[name].label if axes.series else "sample" for name in names]
     return cells, labels, [f"{value:g}" for value in values]
+
+
+def with_encoder(rows: pd.DataFrame, axes: Axes, x: float, seed: int) -> list[tuple[str, str, str]]:
+    """The arms at x that stored pictures of their latents: (name, run id, how they were interpolated)."""
+    if "interpolation" not in rows:
+        return []
+    told = rows[rows["interpolation"].notna()]
+    if told.empty:
+        return []
+    kinds = dict(zip(told["run_id"], told["interpolation"], strict=True))
+    found = [(name, run_of(told, axes, name, x, seed)) for name in present(told, axes)[0]]
+    return [(name, run_id, str(kinds[run_id])) for name, run_id in found if run_id is not None]
 
 
 def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[str]:
@@ -77,6 +95,7 @@ def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[st
         f"One start, every arm: {start}, from left to right with more {in_text(axes.x)}.",
         _grids(done, axes, seed, folder, look_up),
         *_way(done, axes, seed, folder, fetch),
+        *_latent_space(done, axes, seed, folder, fetch),
     ]
 
 
@@ -130,3 +149,27 @@ def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) 
                 label = f"{looks([name])[name].label}, {value:g}" if axes.series else f"{axes.x} {value:g}"
                 return [f"![From picture to noise and back]({folder.name}/way.png)", WAY.format(label)]
     return []
+
+
+def _latent_space(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) -> list[str]:
+    """Reconstructions and interpolations of the arms with an encoder, at the largest x."""
+    cells: list[str] = []
+    x = present(done, axes)[1][-1]
+    for name, run_id, how in with_encoder(done, axes, x, seed):
+        with contextlib.suppress(*PROBLEMS):
+            found = pictures.read_latent(fetch(run_id, "latent.npz"))
+            label = looks([name])[name].label if axes.series else "the model"
+            files = [f"{kind}-{len(cells) + 1}.png" for kind in ("reconstructions", "interpolations")]
+            drawn = (
+                pictures.reconstructions(found, rows=1, side=SIDE // 2),
+                pictures.interpolations(found, rows=4, side=SIDE // 2),
+            )
+            for file, picture in zip(files, drawn, strict=True):
+                picture.save(folder / file, optimize=True)
+            shown = "<br>".join(f"![{label}]({folder.name}/{file})" for file in files)
+            cells.append(f"**{label}**, {x:g}, {how} interpolation<br>{shown}")
+    if not cells:
+        return []
+    lines = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+    body = "\n".join(f"| {' | '.join([*line, ''][:2])} |" for line in lines)
+    return ["### Latent space", f"| | |\n| :-- | :-- |\n{body}", LATENT_SPACE]

@@ -28,6 +28,7 @@ TAG_CHECKPOINT = (
 TAG_CONTINUED = "workbench.continued_from"  # the run whose checkpoint a fit went on from
 TAG_FIT_RUN = "workbench.fit_run_id"
 TAG_LIKELIHOOD = "workbench.likelihood_kind"  # exact, bound or estimate, where one was taken
+TAG_INTERPOLATION = "workbench.interpolation"  # spherical or linear, where there are pictures of latents
 TAG_VERDICT = "workbench.verdict"  # JSON list of decisions
 TAG_NOTE = "mlflow.note.content"
 

@@ -44,6 +44,16 @@ class Trajectory:
     forward: Bytes
 
 
+@dataclass(frozen=True)
+class Latent:
+    """What an encoder and a decoder make of test images: images and their reconstructions [N, C, H, W], and the ways
+    between two images [P, F, C, H, W], their ends the images themselves; all in 0..255."""
+
+    images: Bytes
+    reconstructions: Bytes
+    interpolations: Bytes
+
+
 def read_samples(path: Path) -> Samples:
     """Read `samples.npz`. Raises OSError or ValueError for another file, KeyError for one that lacks an array."""
     with np.load(path) as stored:
@@ -55,6 +65,26 @@ def read_trajectory(path: Path) -> Trajectory:
     with np.load(path) as stored:
         order = np.argsort(-stored["time"], kind="stable")
         return Trajectory(*(stored[name][order] for name in ("time", "x_t", "denoised", "forward")))
+
+
+def read_latent(path: Path) -> Latent:
+    """Read `latent.npz`. Raises as `read_samples` does."""
+    with np.load(path) as stored:
+        return Latent(*(stored[name] for name in ("images", "reconstructions", "interpolations")))
+
+
+def reconstructions(latent: Latent, *, rows: int, side: int) -> Image.Image:
+    """`rows` times ten test images with their reconstructions below them."""
+    cells: list[list[Bytes | None]] = []
+    for start in range(0, min(10 * rows, len(latent.images)), 10):
+        for each in (latent.images, latent.reconstructions):
+            cells.append(list(each[start : start + 10]))
+    return sheet(cells, side=side)
+
+
+def interpolations(latent: Latent, *, rows: int, side: int) -> Image.Image:
+    """The way between the two images of each of `rows` pairs, a row each."""
+    return sheet([list(way) for way in latent.interpolations[:rows]], side=side)
 
 
 def grid(samples: Samples, *, rows: int, side: int) -> Image.Image:

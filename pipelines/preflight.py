@@ -17,6 +17,7 @@ from workbench.spec import (
     DiffusionSpec,
     FeatureSpec,
     FitSpec,
+    LatentDiffusionSpec,
     MeasureSpec,
     ModelSpec,
     RecognitionSpec,
@@ -39,7 +40,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
         return {}
     # Imported here, since an execution that finds everything done needs none of it.
     from workbench.data import load
-    from workbench.models import Event
+    from workbench.models import Event, require_own_data
 
     dataset = load(data, location=location)
     event = Event.of(dataset)
@@ -54,6 +55,8 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
         if isinstance(spec, (FeatureSpec, RecognitionSpec)):
             checks.check(spec, event)
         fit, work = _evaluations(stage, dataset)
+        if isinstance(fit, FitSpec):
+            require_own_data(fit)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0)
         if fit is not None and work:
             if fit.model not in per_evaluation:
@@ -106,6 +109,7 @@ def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
 
 def _check_sampling(spec: TrialSpec) -> None:
     from workbench.diffusion.schedule import schedule_from
+    from workbench.models.latent_diffusion import require_no_clip
     from workbench.registry import look_up
     from workbench.sampling import TIME_GRIDS, sampler_from
 
@@ -113,6 +117,9 @@ def _check_sampling(spec: TrialSpec) -> None:
         model = spec.source.model
         if isinstance(model, ClassifierSpec):
             raise UserError("model: a classifier draws no samples; a generative model does")
+        if isinstance(model, LatentDiffusionSpec):
+            require_no_clip(spec.sampling)
+            model = model.diffusion
         if not isinstance(model, DiffusionSpec):
             return  # drawn in one pass, without a sampler
         schedule_from(model.schedule)

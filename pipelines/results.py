@@ -10,6 +10,7 @@
     peak_memory_bytes fit_seconds threads concurrency ...                       cost
     fit_run_id                                                                  the run that holds the weights
     likelihood_kind                                                             what `bits_per_dim` is, where taken
+    interpolation                                       how latents were interpolated, where there are pictures of them
 
 `status` is FINISHED, FAILED, KILLED or RUNNING; rows that did not finish have a `reason` and NaN measures. `started`
 and `ended` are UTC timestamps. `panel` is `network` or `oracle`. Imports neither Ray nor torch.
@@ -143,7 +144,11 @@ def _runs(uri: str, experiment_name: str, kind: str) -> list[Run]:
 
 def _trial_row(run: Run, study: str) -> dict[str, Any]:
     arm = {name: names.param_value(text) for name, text in run.data.params.items()}
-    told = {"fit_run_id": names.TAG_FIT_RUN, "likelihood_kind": names.TAG_LIKELIHOOD}
+    told = {
+        "fit_run_id": names.TAG_FIT_RUN,
+        "likelihood_kind": names.TAG_LIKELIHOOD,
+        "interpolation": names.TAG_INTERPOLATION,
+    }
     return _identity(run, study) | arm | _measured(run) | {c: run.data.tags.get(t) for c, t in told.items()}
 
 

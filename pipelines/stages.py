@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipelines import drawing, names, probes, shared
+from pipelines import drawing, latent, names, probes, shared
 from pipelines.drawing import Drawn
 from pipelines.stage import Done
 from pipelines.staging import ReferenceSpec, reference_of
@@ -19,7 +19,7 @@ from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
 from workbench.models import GenerativeModel
 from workbench.registry import UserError
-from workbench.spec import FitSpec, MeasureSpec, TrialSpec
+from workbench.spec import FitSpec, MeasureSpec, TrialSpec, inner_fits
 
 MEASURE_SEED = 0  # the random choices inside measures are the same for all trials
 SAMPLES = "samples.npz"  # images and labels, and the trace of a family that draws step by step
@@ -81,14 +81,14 @@ def trial(work: Work) -> Product:
     of_fit = starting_with(names.QUALITY, source.metrics)
     probed: dict[str, float] = {}
     probe_tags: dict[str, str] = {}
+    network = execution.place(generative(work, spec.source))
     if spec.measures.probes:
-        network = generative(work, spec.source)
-        execution.place(network)
         probed, probe_tags = probes.take(spec.measures.probes, network, data, spec.sampling, execution)
+    pictures, picture_tags = latent.take(network, data, execution, work.folder)
     return Product(
         metrics=of_fit | rows.cost | floors | measured | probed,
-        tags={names.TAG_FIT_RUN: source.run_id} | probe_tags,
-        images={"samples": drawing.grid(shown)},
+        tags={names.TAG_FIT_RUN: source.run_id, **probe_tags, **picture_tags},
+        images={"samples": drawing.grid(shown), **pictures},
     )
 
 
@@ -107,10 +107,17 @@ def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: E
         "concurrency": float(work.setting.concurrency),
     }
     inherited = {
-        names.COST + name: source.metrics[names.COST + name] for name in ("parameters", "fit_seconds")
+        names.COST + "parameters": source.metrics[names.COST + "parameters"],
+        names.COST + "fit_seconds": fit_seconds(work, spec.source),
     }
     named = inherited | {names.COST + name: value for name, value in cost.items()}
     return replace(rows, cost=named)
+
+
+def fit_seconds(work: Work, spec: FitSpec) -> float:
+    """The seconds of a fit and of the fits that it took weights from."""
+    own = work.inputs[key(spec)].metrics[names.COST + "fit_seconds"]
+    return own + sum(fit_seconds(work, inner) for inner in inner_fits(spec))
 
 
 def generative(work: Work, spec: FitSpec) -> GenerativeModel:

@@ -21,6 +21,7 @@ from workbench.spec import (
     DiffusionSpec,
     FeatureSpec,
     FitSpec,
+    LatentDiffusionSpec,
     MeasureSpec,
     ModelSpec,
     OracleSpec,
@@ -201,7 +202,7 @@ def trial_stage(
 def _sampling_fields(spec: TrialSpec) -> dict[str, Any]:
     """The fields of a sampling that mean something for its source."""
     model = spec.source.model if isinstance(spec.source, FitSpec) else None
-    drawn_by_sampler = model is None or isinstance(model, DiffusionSpec)
+    drawn_by_sampler = model is None or isinstance(model, DiffusionSpec | LatentDiffusionSpec)
     return {
         f"sampling.{f.name}": getattr(spec.sampling, f.name)
         for f in dataclasses.fields(spec.sampling)

@@ -170,6 +170,7 @@ LABELS: dict[str, str] = {
     "ddpm_1000": "DDPM, 1000 steps",
     "diffusion": "Diffusion, 20 steps",
     "flow_matching": "Flow matching",
+    "latent_diffusion": "Latent diffusion",
     "unet": "U-Net",
     "unet_transformer": "U-Net with transformers",
     "dit": "DiT",

@@ -6,6 +6,7 @@ FAMILIES = (
     "diffusion",
     "flow_matching",
     "ddpm_1000",
+    "latent_diffusion",
     "gan",
     "vae",
     "ladder_vae",
@@ -43,11 +44,12 @@ STUDY = Study(
     ),
     how_to_read=(
         "Each family is trained by the same loop, on the same images in the same order, with about as many parameters "
-        "(both networks of the GAN counted) and for about the same seconds on one core; parameters and seconds are "
-        "columns of the table. Each curve is a family, along it the training budget grows. The budget is set from the "
-        "speed at which a family trains, so that families of costly steps see fewer images. Likelihoods are of "
-        "different kinds: exact for the flows up to dequantisation, lower bounds for VAEs and diffusion, and none for "
-        "the GAN; the column likelihood_kind tells."
+        "(both networks of the GAN and the autoencoder of latent diffusion counted) and for about the same seconds on "
+        "one core; parameters and seconds are columns of the table. Each curve is a family, along it the training "
+        "budget grows. The budget is set from the speed at which a family trains, so that families of costly steps see "
+        "fewer images; latent diffusion spends half of its seconds on its autoencoder. Likelihoods are of different "
+        "kinds: exact for the flows up to dequantisation, lower bounds for VAEs and diffusion, and none for the GAN "
+        "and for latent diffusion; the column likelihood_kind tells."
     ),
     preset="family",
     arms=grid(family=FAMILIES, budget=BUDGETS),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial, size
+from workbench.presets import SMOKE_IMAGES, SOLVER, generative_fit, generative_trial, size
 from workbench.registry import look_up
 from workbench.spec import (
     AutoregressiveFlowSpec,
+    BackboneSpec,
     CouplingFlowSpec,
     DataSpec,
     DiffusionSpec,
     GANSpec,
     LadderVAESpec,
+    LatentDiffusionSpec,
     ModelSpec,
     SamplingSpec,
     Scale,
@@ -26,7 +28,8 @@ ONE_PASS = SamplingSpec(nfe=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A model, how it is trained and drawn from, and how many images a second it is trained on, which sets budgets."""
+    """A model, how it is trained and drawn from, and how many images a second it is trained on, which sets budgets:
+    `share` is that of the seconds of a trial, less than 1 where a fit that it takes weights from has the others."""
 
     model: ModelSpec
     images_per_second: int
@@ -35,9 +38,11 @@ class Family:
     weight_decay: float = 0.0
     batch_size: int = 128
     sampling: SamplingSpec = ONE_PASS
+    share: float = 1.0
 
 
 PROBES = ("bits_per_dim", "single_seconds")
+AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 
 # Training images in a second of one core, measured on the machine of `benchmarks/results`.
 _SPEED: dict[str, dict[str, int]] = {
@@ -48,6 +53,8 @@ _SPEED: dict[str, dict[str, int]] = {
         "ladder_vae": 2_000,
         "coupling_flow": 2_150,
         "autoregressive_flow": 1_600,
+        "autoencoder": 4_500,
+        "latent_diffusion": 3_100,
     },
     "fashion_mnist": {
         "diffusion": 1_150,
@@ -56,6 +63,8 @@ _SPEED: dict[str, dict[str, int]] = {
         "ladder_vae": 820,
         "coupling_flow": 525,
         "autoregressive_flow": 700,
+        "autoencoder": 1_900,
+        "latent_diffusion": 1_450,
     },
 }
 # Seconds of training on one core at the whole budget.
@@ -65,16 +74,33 @@ FIT_SECONDS: dict[str, dict[Scale, float]] = {
 }
 
 
-def _families(data: str) -> dict[str, Family]:
-    """All families for a data set, each of 0.39 to 0.47 million parameters, those of both networks of the GAN counted.
+def _images(data: DataSpec, scale: Scale, share: float, images_per_second: int) -> int:
+    """The images of a fit that has the share of the seconds of the data set and scale."""
+    seconds = FIT_SECONDS.get(data.name, FIT_SECONDS["fashion_mnist"])
+    return SMOKE_IMAGES if scale == "smoke" else int(share * seconds[scale] * images_per_second)
 
-    On the larger images all networks start from patches, as the U-Net does.
+
+def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
+    """All families for a data set, each of 0.39 to 0.47 million parameters, those of both networks of the GAN and those
+    of the autoencoder of latent diffusion counted.
+
+    On the larger images all networks start from patches, as the U-Net does. The autoencoder is a fit of its own, with a
+    part of the seconds that latent diffusion has at this scale and budget.
     """
-    small = data == "digits"
+    small = data.name == "digits"
     speed = _SPEED["digits" if small else "fashion_mnist"]
-    unet = size(DataSpec(name=data), "quick" if small else "standard").backbone
+    unet = size(DataSpec(name=data.name), "quick" if small else "standard").backbone
     patch, dropout = (1, 0.1) if small else (2, 0.0)  # of the few digits, models of likelihood learn too much
     continuous = DiffusionSpec(backbone=unet)
+    autoencoder = generative_fit(
+        data,
+        scale,
+        # Images are what its latents say; that these are near the prior is of no use to a model that learns their law.
+        model=VAESpec(multipliers=(1, 1), patch=patch, latent="spatial", latent_width=4, beta=0.3),
+        images_seen=_images(data, scale, budget * AUTOENCODER_SHARE, speed["autoencoder"]),
+        learning_rate=4e-3,
+        batch_size=128,
+    )
     return {
         "diffusion": Family(
             model=continuous, images_per_second=speed["diffusion"], learning_rate=2e-3, sampling=SOLVER
@@ -90,6 +116,18 @@ def _families(data: str) -> dict[str, Family]:
             images_per_second=speed["diffusion"],
             learning_rate=2e-3,
             sampling=SamplingSpec(sampler="ddpm", nfe=1000, time_grid="uniform_t", clip=True),
+        ),
+        "latent_diffusion": Family(
+            model=LatentDiffusionSpec(
+                autoencoder=autoencoder,
+                diffusion=DiffusionSpec(
+                    backbone=BackboneSpec(multipliers=(1, 1), blocks=2, attention=(False, True))
+                ),
+            ),
+            images_per_second=speed["latent_diffusion"],
+            learning_rate=2e-3,
+            sampling=SOLVER,
+            share=1 - AUTOENCODER_SHARE,
         ),
         "gan": Family(
             model=GANSpec(generator_width=48, discriminator_width=48, patch=patch),
@@ -121,18 +159,17 @@ def _families(data: str) -> dict[str, Family]:
 
 
 def family(data: DataSpec, scale: Scale, *, family: str = "diffusion", budget: float = 1.0) -> TrialSpec:
-    """A family trained for the share `budget` of the seconds of the data set and scale.
+    """A family trained for the share `budget` of the seconds of the data set and scale, those of an autoencoder that it
+    needs first among them.
 
     Raises UserError for a family that is not known.
     """
-    chosen = look_up(_families(data.name), family, "family")
-    seconds = FIT_SECONDS.get(data.name, FIT_SECONDS["fashion_mnist"])
-    images = SMOKE_IMAGES if scale == "smoke" else int(budget * seconds[scale] * chosen.images_per_second)
+    chosen = look_up(_families(data, scale, budget), family, "family")
     return generative_trial(
         data,
         scale,
         model=chosen.model,
-        images_seen=images,
+        images_seen=_images(data, scale, budget * chosen.share, chosen.images_per_second),
         sampling=chosen.sampling,
         learning_rate=chosen.learning_rate,
         beta_1=chosen.beta_1,

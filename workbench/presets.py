@@ -180,6 +180,34 @@ def classifier_fit(data: DataSpec, scale: Scale) -> FitSpec:
     )
 
 
+def generative_fit(
+    data: DataSpec,
+    scale: Scale,
+    *,
+    model: ModelSpec,
+    images_seen: int,
+    learning_rate: float | None = None,
+    beta_1: float = 0.9,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
+) -> FitSpec:
+    """The fit of a model at a data set and scale, with the schedules that all share; the learning rate and the batch
+    are those of the size where none are given."""
+    s = size(data, scale)
+    return FitSpec(
+        data=data,
+        model=model,
+        optimiser=OptimiserSpec(
+            learning_rate=learning_rate or s.learning_rate,
+            beta_1=beta_1,
+            warmup_images=min(10_000, images_seen // 10),
+            weight_decay=weight_decay,
+        ),
+        budget=BudgetSpec(images_seen=images_seen, batch_size=batch_size or s.batch_size),
+        ema_halflife_images=max(s.batch_size, images_seen // 20),
+    )
+
+
 def generative_trial(
     data: DataSpec,
     scale: Scale,
@@ -193,21 +221,19 @@ def generative_trial(
     batch_size: int | None = None,
     probes: tuple[str, ...] = (),
 ) -> TrialSpec:
-    """The trial of a model at a data set and scale, with the schedules, rows and measures that all share; the learning
-    rate and the batch are those of the size where none are given."""
+    """The trial of a model at a data set and scale, its fit that of `generative_fit`, with the rows and measures that
+    all share."""
     s = size(data, scale)
     return TrialSpec(
-        source=FitSpec(
-            data=data,
+        source=generative_fit(
+            data,
+            scale,
             model=model,
-            optimiser=OptimiserSpec(
-                learning_rate=learning_rate or s.learning_rate,
-                beta_1=beta_1,
-                warmup_images=min(10_000, images_seen // 10),
-                weight_decay=weight_decay,
-            ),
-            budget=BudgetSpec(images_seen=images_seen, batch_size=batch_size or s.batch_size),
-            ema_halflife_images=max(s.batch_size, images_seen // 20),
+            images_seen=images_seen,
+            learning_rate=learning_rate,
+            beta_1=beta_1,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
         ),
         sampling=replace(sampling, rows=s.rows),
         measures=MeasureSpec(

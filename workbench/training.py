@@ -23,7 +23,7 @@ from workbench import rng
 from workbench.data import Dataset, Split, to_float
 from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
-from workbench.models import Event, Model, build
+from workbench.models import Event, Model, build, require_own_data
 from workbench.spec import FitSpec, OptimiserSpec
 
 RECORDS = 50  # points of a learning curve
@@ -79,6 +79,7 @@ def fit(
     and a file that is there already and belongs to this spec is continued from. Raises Diverged when a loss is not
     finite, UserError when the spec names an unknown component or does not fit the data.
     """
+    require_own_data(spec)
     execution.apply()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(spec.seed, "weights"))

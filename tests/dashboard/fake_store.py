@@ -82,6 +82,7 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
         measured |= {
             "bits_per_dim": np.nan if gan else 3.0 + noise,
             "likelihood_kind": None if gan else "bound",
+            "interpolation": {"vae": "spherical", "latent_diffusion": "linear"}.get(str(fields["family"])),
         }
     return common | fields | measured
 
@@ -204,6 +205,10 @@ def _artifact(row: pd.Series, name: str) -> bytes:
     stream = io.BytesIO()
     if name == evidence.WRONG:
         Image.fromarray((255 * np.hstack([digit(0), digit(1)])).astype(np.uint8)).save(stream, "PNG")
+        return stream.getvalue()
+    if name == "latent.npz":
+        images = (255 * clean[:30]).astype(np.uint8)
+        np.savez(stream, images=images, reconstructions=images, interpolations=np.stack([images[:10]] * 6))
         return stream.getvalue()
     time = np.linspace(1.0, 0.0, 10)
     share = time[:, None, None, None, None]

@@ -82,8 +82,18 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     more = (study.oracle is not None) + 2 * compared + 6 * told
     assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + more
     assert any("Likelihood" in text.value for text in app.markdown) == compared
-    assert len(app.get("image")) >= (1 if told else 3)
+    assert any("Latent space" in text.value for text in app.markdown) == compared
+    assert len(app.get("image")) >= (1 if told else 3 + 4 * compared)
     assert all(element.proto.alt for element in app.get("vega_lite_chart"))
+
+
+def test_runs_that_stored_no_latents_show_none(store: FakeSource, opened: Open) -> None:
+    table = store.tables["why_diffusion"]
+    for older in (table.drop(columns="interpolation"), table.assign(interpolation=None)):
+        store.tables["why_diffusion"] = older
+        app = opened(store, STUDY, study="why_diffusion")
+        assert not app.exception
+        assert not any("Latent space" in text.value for text in app.markdown)
 
 
 def test_study_page_filters_its_table(store: FakeSource, opened: Open) -> None:

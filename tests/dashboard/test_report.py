@@ -69,6 +69,19 @@ def test_every_figure_that_a_page_shows_is_there(store: FakeSource, tmp_path: Pa
                 image.verify()
 
 
+def test_families_with_an_encoder_show_their_latents(store: FakeSource, tmp_path: Path) -> None:
+    (path,) = report.write(studies.study("why_diffusion"), "http://nowhere", tmp_path / "out")
+    text = path.read_text()
+    section = text[text.index("### Latent space") :]
+    assert "**VAE**, 1, spherical interpolation" in section
+    assert "**Latent diffusion**, 1, linear interpolation" in section
+    for kind in ("reconstructions", "interpolations"):
+        with Image.open(path.parent / path.stem / f"{kind}-1.png") as image:
+            assert image.width > 200
+    (other,) = report.write(studies.study("step_sweep"), "http://nowhere", tmp_path / "out")
+    assert "Latent space" not in other.read_text()
+
+
 def test_pages_without_pictures_are_still_written(
     store: FakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,8 @@ from pipelines import names
 from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus
 from pipelines.stage import Done, Stage
 from pipelines.staging import data_label, generation, samples_key
-from workbench.spec import DataSpec, FitSpec, Scale, Study, TrialSpec, with_fields
+from workbench.identity import key
+from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale, Study, TrialSpec, with_fields
 
 SWEEP = studies.study("step_sweep")
 EXPERIMENTS = {names.FITS: "1", SWEEP.name: "2"}
@@ -41,6 +42,22 @@ def test_each_stage_comes_after_what_it_needs_and_no_key_comes_twice(name: str) 
         assert set(stage.needs) <= seen
         assert stage.key not in seen
         seen.add(stage.key)
+
+
+def test_an_autoencoder_is_fitted_before_what_learns_its_latents_and_has_a_name_of_its_own() -> None:
+    whole = plan(studies.study("why_diffusion"), DataSpec(), "quick", (0,))
+    stages = {stage.key: stage for stage in whole.stages}
+    order = list(stages)
+    latent = [s for s in whole.stages if s.kind == "fit" and isinstance(s.spec.model, LatentDiffusionSpec)]
+    assert len(latent) == 3  # budgets
+    for stage in latent:
+        inner = stages[key(stage.spec.model.autoencoder)]
+        assert stage.needs == (inner.key,)
+        assert order.index(inner.key) < order.index(stage.key)
+        (trial,) = (s for s in trials(whole) if stage.key in s.needs)
+        assert inner.key in trial.needs and dict(trial.params)["sampler"] == "dpmpp_2m"
+    names_of = [stage.name for stage in whole.stages if stage.kind == "fit"]
+    assert len(set(names_of)) == len(names_of)
 
 
 def test_studies_share_fits() -> None:

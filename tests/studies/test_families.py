@@ -6,10 +6,10 @@ import pytest
 
 import studies
 from pipelines.vocabulary import LABELS
-from workbench.families import FIT_SECONDS, family
+from workbench.families import _SPEED, FIT_SECONDS, family
 from workbench.models import Event, GenerativeModel, build
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec
+from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale
 
 EVENTS = {
     "digits": Event(shape=(1, 8, 8), classes=10, levels=17, std=0.75),
@@ -40,6 +40,21 @@ def test_budgets_are_shares_of_equal_seconds(data: str) -> None:
         assert images(name, 0.25) == pytest.approx(images(name, 1.0) / 4, abs=1)
     assert images("diffusion", 1.0) == images("ddpm_1000", 1.0) > images("gan", 1.0)
     assert FIT_SECONDS[data]["quick"] < FIT_SECONDS[data]["standard"] < FIT_SECONDS[data]["full"]
+
+
+@pytest.mark.parametrize("budget", [1 / 16, 1.0])
+@pytest.mark.parametrize("data", EVENTS)
+def test_the_autoencoder_and_the_diffusion_of_its_latents_share_the_seconds(data: str, budget: float) -> None:
+    scale: Scale = "standard"
+    fit = family(DataSpec(name=data), scale, family="latent_diffusion", budget=budget).source
+    assert isinstance(fit, FitSpec) and isinstance(fit.model, LatentDiffusionSpec)
+    speed, inner = _SPEED[data], fit.model.autoencoder
+    parts = [
+        inner.budget.images_seen / speed["autoencoder"],
+        fit.budget.images_seen / speed["latent_diffusion"],
+    ]
+    assert sum(parts) == pytest.approx(budget * FIT_SECONDS[data][scale], rel=1e-3)
+    assert min(parts) > 0.1 * sum(parts) and inner.data == fit.data
 
 
 def test_an_unknown_family_is_told() -> None:

@@ -25,6 +25,7 @@ from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
 from workbench.models.markov_hierarchy import MarkovHierarchy
 from workbench.models.trunk_classifier import TrunkClassifier
+from workbench.models.latent_diffusion import LatentDiffusion, require_own_data
 from workbench.models.vae import VAE
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -34,6 +35,7 @@ from workbench.spec import (
     GANSpec,
     LadderVAESpec,
     MarkovHierarchySpec,
+    LatentDiffusionSpec,
     ModelSpec,
     TrunkClassifierSpec,
     VAESpec,
@@ -54,11 +56,13 @@ __all__ = [
     "HasLikelihood",
     "LadderVAE",
     "MarkovHierarchy",
+    "LatentDiffusion",
     "Model",
     "Objective",
     "TrunkClassifier",
     "Watch",
     "build",
+    "require_own_data",
     "restore",
 ]
 
@@ -72,6 +76,7 @@ MODELS: dict[type[ModelSpec], Callable[[Any, Event], Model]] = {
     LadderVAESpec: LadderVAE,
     TrunkClassifierSpec: TrunkClassifier,
     MarkovHierarchySpec: MarkovHierarchy,
+    LatentDiffusionSpec: LatentDiffusion,
     VAESpec: VAE,
     GANSpec: GAN,
 }

@@ -21,6 +21,7 @@ from workbench.sampling.loop import OnStep
 from workbench.spec import SamplingSpec
 
 LikelihoodKind = Literal["exact", "bound", "estimate"]
+Interpolation = Literal["spherical", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,10 @@ class Classifies(Protocol):
 
 @runtime_checkable
 class HasLatent(Protocol):
-    """A family with an encoder: images [B, *S] -> latents [B, *Z] -> images."""
+    """A family with an encoder: images [B, *S] -> latents [B, *Z] -> images. The way between two latents is the arc
+    where latents are standard normal a priori, and the line where their law is learned."""
+
+    interpolation: Interpolation
 
     def encode(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """The latents [B, *Z] of images [B, *S], without noise."""

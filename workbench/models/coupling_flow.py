@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.flows import MultiScale, bits_a_value, standard_normal
 from workbench.levels import require_levels
-from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
+from workbench.models.base import Event, GenerativeModel, Interpolation, LikelihoodKind, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
 from workbench.nn.labelled import LabelledNet
 from workbench.registry import UserError
@@ -30,6 +30,7 @@ class CouplingFlow(GenerativeModel):
     """
 
     likelihood_kind: LikelihoodKind = "exact"
+    interpolation: Interpolation = "spherical"
     unit: ClassVar[str] = "bits a value"
     initialised: Tensor
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
+from workbench.models.base import Event, GenerativeModel, Interpolation, LikelihoodKind, Objective, Watch
 from workbench.models.labels import require_no_guidance
 from workbench.registry import UserError
 from workbench.rng import Draws
@@ -91,6 +91,7 @@ class VariationalModel(GenerativeModel):
     """
 
     likelihood_kind: LikelihoodKind = "bound"
+    interpolation: Interpolation = "spherical"
     latent_shape: tuple[int, ...]
 
     def __init__(self, event: Event, *, beta: float, free_bits: float, conditional: bool) -> None:

@@ -120,6 +120,18 @@ class LadderVAESpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentDiffusionSpec:
+    """A diffusion model of the latents of a trained autoencoder (Rombach et al., 2022).
+
+    `autoencoder` is the fit of a VAE with a spatial latent on the same data; its weights are taken over and frozen. In
+    `diffusion` sizes are those of the latent: its patches and levels fold and halve the sides of that.
+    """
+
+    autoencoder: FitSpec
+    diffusion: DiffusionSpec = DiffusionSpec()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CouplingFlowSpec:
     """A multi-scale flow of affine couplings (Glow, Kingma & Dhariwal 2018): `scales` squeezes, `steps` couplings at
     each, and in each coupling a network of `width` channels with `blocks` residual blocks."""
@@ -203,6 +215,7 @@ ModelSpec = (
     | VAESpec
     | LadderVAESpec
     | MarkovHierarchySpec
+    | LatentDiffusionSpec
     | CouplingFlowSpec
     | AutoregressiveFlowSpec
     | GANSpec

@@ -18,7 +18,8 @@ from pipelines.vocabulary import ACCENT, NEUTRAL, axis_title, field, looks, meas
 from workbench.spec import Claim, Ratio
 
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
-Draw = Callable[[], alt.LayerChart | alt.VConcatChart]
+Drawn = alt.LayerChart | alt.VConcatChart | alt.ConcatChart
+Draw = Callable[[], Drawn]
 
 
 def quality_chart(
@@ -258,9 +259,7 @@ def curves_chart(curves: pd.DataFrame, *, title: str, height: int = 420) -> alt.
     return chart
 
 
-def on_paper(
-    chart: alt.LayerChart | alt.VConcatChart, *, width: int = 680
-) -> alt.LayerChart | alt.VConcatChart:
+def on_paper(chart: Drawn, *, width: int = 680) -> Drawn:
     """The chart as a document shows it: a fixed width, a white ground, quiet axes, text that can be read in print."""
     ink, quiet = "#222831", "#d5d9de"
     drawn = chart.copy()

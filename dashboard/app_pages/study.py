@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import studies
-from dashboard import evidence, gallery, ledger, live, source
+from dashboard import architectures, evidence, gallery, ledger, live, source
 from pipelines import axes, verdict
 from pipelines.vocabulary import field, word
 
@@ -56,7 +56,7 @@ network = rows[rows["panel"] == "network"]
 across = axes.axes_of(study)
 
 evidence.verdicts(study, network)
-shown = rows
+shown, facet = rows, ""
 have = axes.facets_of(network, across)
 if across.facet is not None and have:
     facet = st.segmented_control(
@@ -72,6 +72,7 @@ if across.facet is not None and have:
 evidence.quality(study, shown, across)
 evidence.cost_and_oracle(study, shown, across)
 evidence.families(study, shown, across)
+architectures.section(store, study, shown, across, facet)
 
 st.header("Pictures", anchor="pictures")
 gallery.section(store, shown[shown["panel"] == "network"], across)

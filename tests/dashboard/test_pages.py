@@ -77,8 +77,10 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     assert f"python -m pipelines.study {name} --data digits --scale quick --seeds 0 1 2" in text_of(app)
     study = studies.study(name)
     compared = "family" in dict(study.arms[0])
-    # The claims, quality, time; and where there are such, the exact panel and the comparison of families.
-    assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + (study.oracle is not None) + compared
+    networks = len({dict(one).get("backbone") for one in study.arms} - {None})
+    # The claims, quality, time; and where there are such, the exact panel, the comparison of families, networks.
+    expected = len(study.claims) + 2 + (study.oracle is not None) + compared + networks
+    assert len(app.get("vega_lite_chart")) == expected
     assert any("Likelihood" in text.value for text in app.markdown) == compared
     assert len(app.get("image")) >= 3
     assert all(element.proto.alt for element in app.get("vega_lite_chart"))

@@ -19,7 +19,10 @@ from workbench.expansion import expand
 from workbench.spec import BackboneSpec, DataSpec, DiffusionSpec, FitSpec, Scale, Study
 
 COLUMN = "backbone"  # the series of a study that compares networks
-ROW_PIXELS = 24
+ROW_PIXELS, TITLE_PIXELS = (
+    23,
+    72,
+)  # of a block; above the first, where a page fits a chart with its title into a height
 LEAST_HALF = 0.07  # half the width of a block of one position, where the widest is 1
 LANES, SHAPES, SHARES = 0.42, 1.6, 3.6  # room for skips; where the shapes begin and the shares end
 COUNTING_SECONDS = 120.0
@@ -92,7 +95,7 @@ def counted(
 
 
 def picture(parts: pd.DataFrame, label: str) -> alt.LayerChart:
-    """One network, its blocks below each other; `label` is what it is called."""
+    """One network, its blocks below each other; `label` is what it is called. Its height is that with the title."""
     blocks = _blocks(parts)
     names = blocks["name"].tolist()
     y = alt.Y(
@@ -100,7 +103,7 @@ def picture(parts: pd.DataFrame, label: str) -> alt.LayerChart:
         sort=names,
         title=None,
         scale=alt.Scale(domain=names, paddingInner=0.16, paddingOuter=0.08),
-        axis=alt.Axis(domain=False, ticks=False, labelPadding=6, labelLimit=120),
+        axis=alt.Axis(domain=False, ticks=False, labelPadding=6, labelLimit=120, labelOverlap=False),
     )
 
     def x(column: str) -> alt.X:
@@ -140,7 +143,7 @@ def picture(parts: pd.DataFrame, label: str) -> alt.LayerChart:
             .encode(x=x("x"), y=y, detail="skip:N", order="step:Q")
         )
     title = alt.TitleParams(label, subtitle=_totals(parts), subtitleColor=NEUTRAL, subtitlePadding=4)
-    return alt.LayerChart(layer=layers, title=title, height=ROW_PIXELS * len(names))
+    return alt.LayerChart(layer=layers, title=title, height=ROW_PIXELS * len(names) + TITLE_PIXELS)
 
 
 def beside(
@@ -154,7 +157,8 @@ def beside(
     """Several networks by name, counted and drawn beside each other, for a document. Raises as `counted` does."""
     found = counted(list(backbones.values()), event_shape=event_shape, classes=classes)
     drawn = [picture(parts, word(name)) for name, parts in zip(backbones, found, strict=True)]
-    return alt.concat(*(one.properties(width=width) for one in drawn), columns=columns, spacing=28)
+    sized = [one.properties(width=width, height=one.height - TITLE_PIXELS) for one in drawn]
+    return alt.concat(*sized, columns=columns, spacing=28)
 
 
 def _totals(parts: pd.DataFrame) -> str:

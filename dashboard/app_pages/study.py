@@ -72,10 +72,11 @@ if across.facet is not None and have:
 evidence.quality(study, shown, across)
 evidence.cost_and_oracle(study, shown, across)
 evidence.families(study, shown, across)
-architectures.section(store, study, shown, across, facet)
 
 st.header("Pictures", anchor="pictures")
 gallery.section(store, shown[shown["panel"] == "network"], across)
+
+architectures.section(store, study, shown, across, facet)
 
 ledger.trials(store, study, rows, across)
 ledger.reproduce(store, study, network, data, scale)

@@ -18,7 +18,7 @@ from pipelines.vocabulary import ACCENT, NEUTRAL, axis_title, field, looks, meas
 from workbench.spec import Claim, Ratio
 
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
-Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart
+Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.ConcatChart
 Draw = Callable[[], Chart]
 
 

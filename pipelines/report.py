@@ -20,14 +20,27 @@ import vl_convert
 from mlflow.exceptions import MlflowException
 
 import studies
-from pipelines import album, answer, command, figures, heatmap, results, servers, stack, trilemma, verdict
 from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
 from pipelines.recognition.pages import parts as recognition_parts
+from pipelines import (
+    album,
+    answer,
+    architecture,
+    command,
+    figures,
+    heatmap,
+    pictures,
+    results,
+    servers,
+    stack,
+    trilemma,
+    verdict,
+)
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
 from pipelines.vocabulary import axis_title, field, in_text, measure, word
 from workbench.registry import UserError, unknown
-from workbench.spec import Study
+from workbench.spec import SCALES, Scale, Study
 
 PROGRAM = "python -m pipelines.report"
 INTERVALS = (
@@ -152,6 +165,7 @@ class Page:
             self._oracle_part(),
             self._trilemma_part(),
             *recognition_parts(shown, across, self._figure, self.folder, self._artifact),
+            *self._architecture_parts(data, next(one for one in SCALES if one == scale)),
             *album.parts(shown, across, self.folder, self._artifact),
             "## Other measures",
             answer.measures_table(study, rows, measures_of(study, rows)[1:]),
@@ -221,6 +235,26 @@ class Page:
             f"### The best at each budget\n\n"
             f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}"
         )
+
+    def _architecture_parts(self, data: str, scale: Scale) -> list[str]:
+        """The networks that are compared; nothing without samples, which tell for what rows they are."""
+        run_ids = finished(self.rows)["run_id"]
+        if not architecture.applies(self.axes) or run_ids.empty:
+            return []
+        try:
+            samples = pictures.read_samples(self._artifact(str(run_ids.iloc[-1]), "samples.npz"))
+        except (OSError, ValueError, KeyError, MlflowException):
+            return []
+        shape, facets = tuple(samples.images.shape[1:]), facets_of(self.rows, self.axes) or [""]
+        parts = ["## Architectures"]
+        for facet, found in architecture.differing(self.study, self.axes, data, scale, facets).items():
+            draw = partial(architecture.beside, found, event_shape=shape, classes=samples.classes)
+            name = "-".join(filter(None, ("architectures", facet)))
+            parts += [
+                f"### {word(facet).capitalize()}" if facet else "",
+                self._figure(name, draw, "The blocks of each network and their cost"),
+            ]
+        return [*parts, architecture.HOW_TO_READ]
 
     def _claims_figure(self, decisions: Sequence[Decision]) -> str:
         pairs = [(c, d) for c, d in zip(self.study.claims, decisions, strict=True) if d.estimate is not None]

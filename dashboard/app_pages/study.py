@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import studies
-from dashboard import evidence, gallery, ledger, live, recognition, source
+from dashboard import architectures, evidence, gallery, ledger, live, recognition, source
 from pipelines import axes, verdict
 from pipelines.vocabulary import field, word
 
@@ -56,7 +56,7 @@ network = rows[rows["panel"] == "network"]
 across = axes.axes_of(study)
 
 evidence.verdicts(study, network)
-shown = rows
+shown, facet = rows, ""
 have = axes.facets_of(network, across)
 if across.facet is not None and have:
     facet = st.segmented_control(
@@ -74,6 +74,8 @@ evidence.cost_and_oracle(study, shown, across)
 evidence.families(study, shown, across)
 recognition.section(store, shown, across)
 gallery.section(store, shown[shown["panel"] == "network"], across)
+
+architectures.section(store, study, shown, across, facet)
 
 ledger.trials(store, study, rows, across)
 ledger.reproduce(store, study, network, data, scale)

@@ -45,7 +45,7 @@ RATES = {EQUAL_TOTAL: 8e-3, LADDER: 1e-3}
 # Training images of every arm.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 50_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 10_000, "standard": 80_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 20_000, "standard": 80_000, "full": 5_000_000},
 }
 
 

@@ -20,8 +20,6 @@ import vl_convert
 from mlflow.exceptions import MlflowException
 
 import studies
-from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
-from pipelines.recognition.pages import parts as recognition_parts
 from pipelines import (
     album,
     answer,
@@ -36,6 +34,8 @@ from pipelines import (
     trilemma,
     verdict,
 )
+from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
+from pipelines.recognition.pages import parts as recognition_parts
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
 from pipelines.vocabulary import axis_title, field, in_text, measure, word

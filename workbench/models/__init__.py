@@ -23,9 +23,9 @@ from workbench.models.coupling_flow import CouplingFlow
 from workbench.models.diffusion import DiffusionModel
 from workbench.models.gan import GAN
 from workbench.models.ladder_vae import LadderVAE
+from workbench.models.latent_diffusion import LatentDiffusion, require_own_data
 from workbench.models.markov_hierarchy import MarkovHierarchy
 from workbench.models.trunk_classifier import TrunkClassifier
-from workbench.models.latent_diffusion import LatentDiffusion, require_own_data
 from workbench.models.vae import VAE
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -34,8 +34,8 @@ from workbench.spec import (
     DiffusionSpec,
     GANSpec,
     LadderVAESpec,
-    MarkovHierarchySpec,
     LatentDiffusionSpec,
+    MarkovHierarchySpec,
     ModelSpec,
     TrunkClassifierSpec,
     VAESpec,
@@ -55,8 +55,8 @@ __all__ = [
     "HasLatent",
     "HasLikelihood",
     "LadderVAE",
-    "MarkovHierarchy",
     "LatentDiffusion",
+    "MarkovHierarchy",
     "Model",
     "Objective",
     "TrunkClassifier",

@@ -25,7 +25,7 @@ from workbench import training
 from workbench.data import Dataset, to_float
 from workbench.execution import Execution
 from workbench.models import DiffusionModel, Event, restore
-from workbench.presets import continuous
+from workbench.presets.common import continuous
 from workbench.registry import UserError
 from workbench.spec import BudgetSpec, DataSpec, FitSpec, SamplingSpec
 

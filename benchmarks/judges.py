@@ -11,7 +11,7 @@ from workbench.data import Dataset, to_float
 from workbench.execution import Execution
 from workbench.metrics import distances
 from workbench.models import Classifier, Event, restore
-from workbench.presets import classifier_fit
+from workbench.presets.common import classifier_fit
 from workbench.spec import ClassifierSpec, DataSpec
 
 

@@ -20,7 +20,7 @@ from workbench import training
 from workbench.data import Dataset, load
 from workbench.execution import Execution
 from workbench.models import DiffusionModel, Event, restore
-from workbench.presets import SOLVER, continuous
+from workbench.presets.common import SOLVER, continuous
 from workbench.spec import DataSpec, FitSpec, Scale, with_seed
 
 PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}

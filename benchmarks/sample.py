@@ -22,7 +22,7 @@ from workbench import metrics
 from workbench.data import to_float
 from workbench.execution import Execution, batch_rows
 from workbench.models import Classifier, DiffusionModel, Event
-from workbench.presets import MEASURES, classifier_fit
+from workbench.presets.common import MEASURES, classifier_fit
 from workbench.spec import ClassifierSpec, DataSpec, DiffusionSpec, SamplingSpec
 
 SIDE, NFE = 28, 10

@@ -21,7 +21,7 @@ from workbench import training
 from workbench.data import Dataset, Split, to_float
 from workbench.execution import Execution
 from workbench.models import Event, build
-from workbench.presets import continuous
+from workbench.presets.common import continuous
 from workbench.spec import BudgetSpec, DataSpec, FitSpec, with_fields
 
 STEPS = 20

@@ -44,7 +44,7 @@ def networks(study: Study, axes: Axes, data: str, scale: Scale, facet: str = "")
     found: dict[str, BackboneSpec] = {}
     for trial in expand(study, DataSpec(name=data), scale, (0,)):
         columns = {column_of(path): value for path, value in trial.arm}
-        source = trial.spec.source
+        source = getattr(trial.spec, "source", None)
         if facet and str(columns.get(str(axes.facet))) != facet:
             continue
         if isinstance(source, FitSpec) and isinstance(source.model, DiffusionSpec):

@@ -10,7 +10,7 @@ import tyro
 
 import studies
 from workbench.expansion import default_seeds
-from workbench.presets import SIZES
+from workbench.presets.common import SIZES
 from workbench.registry import UserError, unknown
 from workbench.spec import SCALES, DataSpec, Scale, Study
 

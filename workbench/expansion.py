@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from workbench.families import family
-from workbench.hierarchies import hierarchy
-from workbench.methods import method
-from workbench.networks import network
-from workbench.patches import patched
-from workbench.presets import continuous, ddpm
+from workbench.presets.common import continuous, ddpm
+from workbench.presets.families import family
+from workbench.presets.hierarchies import hierarchy
+from workbench.presets.methods import method
+from workbench.presets.networks import network
+from workbench.presets.patches import patched
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     Arm,

@@ -11,6 +11,7 @@ from workbench.spec import (
     DiffusionSpec,
     FeatureSpec,
     GANSpec,
+    LatentDiffusionSpec,
     ModelSpec,
     ReadoutSpec,
     RecognitionSpec,
@@ -83,7 +84,7 @@ def _check_features(spec: FeatureSpec, event: Event) -> None:
 
 
 def _check_bayes(model: ModelSpec) -> None:
-    if isinstance(model, (GANSpec, *CLASSIFIERS)):
+    if isinstance(model, (GANSpec, LatentDiffusionSpec, *CLASSIFIERS)):
         raise UserError(f"model: {_name(model)} tells no likelihood; Bayes' rule needs one")
     if not model.conditional:
         raise UserError(

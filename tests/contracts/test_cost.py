@@ -8,8 +8,8 @@ import pytest
 
 from workbench.nn import BACKBONES
 from workbench.nn.cost import cost_of, matched
+from workbench.presets.sizes import BACKBONE_SIZES, SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import UserError
-from workbench.sizes import BACKBONE_SIZES, SIZES_OF_BACKBONES, backbone_spec
 from workbench.spec import BackboneSpec, with_fields
 
 W, P = 64, 16  # width; patches of 2 in rows of 8 x 8

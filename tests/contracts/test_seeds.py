@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.families import family
-from workbench.methods import method
+from workbench.presets.families import family
+from workbench.presets.methods import method
 from workbench.spec import (
     BayesSpec,
     DataSpec,

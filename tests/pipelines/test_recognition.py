@@ -11,9 +11,9 @@ from pipelines.recognition.trial import confusion, corruption_errors
 from pipelines.stage import Stage
 from pipelines.staging import needed
 from workbench.data import load
-from workbench.families import family
-from workbench.methods import method
 from workbench.models import Event
+from workbench.presets.families import family
+from workbench.presets.methods import method
 from workbench.recognition import CORRUPTIONS
 from workbench.registry import UserError
 from workbench.spec import (

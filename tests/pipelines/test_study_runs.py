@@ -17,7 +17,7 @@ from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
-from workbench import expansion, presets, training
+from workbench import expansion, training
 from workbench.spec import DataSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"
@@ -32,7 +32,7 @@ def small() -> Iterator[Study]:
     short = dataclasses.replace(whole, smoke_arms=few, claims=(), preset="probed")
 
     def probed(data: DataSpec, scale: Scale) -> TrialSpec:
-        return with_fields(presets.continuous(data, scale), {"measures.probes": ("single_seconds",)})
+        return with_fields(continuous(data, scale), {"measures.probes": ("single_seconds",)})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(expansion.PRESETS, "probed", probed)

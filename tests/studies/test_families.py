@@ -6,8 +6,8 @@ import pytest
 
 import studies
 from pipelines.vocabulary import LABELS
-from workbench.families import _SPEED, FIT_SECONDS, family
 from workbench.models import Event, GenerativeModel, build
+from workbench.presets.families import _SPEED, FIT_SECONDS, family
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale
 

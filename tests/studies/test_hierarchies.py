@@ -8,8 +8,8 @@ import pytest
 
 import studies
 from pipelines.vocabulary import LABELS
-from workbench.hierarchies import VARIANTS, hierarchy
 from workbench.models import Event, GenerativeModel, build
+from workbench.presets.hierarchies import VARIANTS, hierarchy
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, Scale
 

@@ -6,9 +6,9 @@ import pytest
 
 import studies
 from pipelines.vocabulary import LABELS
-from workbench.families import family
 from workbench.identity import key
-from workbench.methods import FEWEST, METHODS, method
+from workbench.presets.families import family
+from workbench.presets.methods import FEWEST, METHODS, method
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of
 

@@ -7,8 +7,8 @@ import pytest
 import studies
 from pipelines.vocabulary import LABELS
 from workbench.identity import key
-from workbench.networks import SPEED, network
 from workbench.nn import BACKBONES
+from workbench.presets.networks import SPEED, network
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec
 

@@ -10,7 +10,7 @@ from pipelines.vocabulary import LABELS
 from workbench.diffusion.conversions import PARAMETRISATIONS
 from workbench.diffusion.objectives import WEIGHTINGS
 from workbench.diffusion.schedule import schedule_from
-from workbench.patches import SIDES, patched
+from workbench.presets.patches import SIDES, patched
 from workbench.registry import UserError
 from workbench.spec import DataSpec, DiffusionSpec, FitSpec, with_fields
 

@@ -9,13 +9,13 @@ import pytest
 import studies
 from pipelines.probes import PROBES
 from pipelines.statistics import arms_needed, places
-from workbench import expansion, presets
+from workbench import expansion
 from workbench.diffusion.schedule import schedule_from
 from workbench.expansion import default_seeds, expand
 from workbench.identity import key
 from workbench.metrics import METRICS, metric_of
 from workbench.models import MODELS, Event, build
-from workbench.presets import SIZES, classifier_fit
+from workbench.presets.common import SIZES, classifier_fit, continuous
 from workbench.registry import UserError
 from workbench.sampling import sampler_from, time_grid
 from workbench.spec import (
@@ -123,7 +123,7 @@ def test_a_field_that_is_not_there_is_told() -> None:
 
 def test_plain_names_of_an_arm_are_arguments_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     def sized(data: DataSpec, scale: Scale, *, rows: int = 1) -> TrialSpec:
-        return with_fields(presets.continuous(data, scale), {"sampling.rows": rows})
+        return with_fields(continuous(data, scale), {"sampling.rows": rows})
 
     monkeypatch.setitem(expansion.PRESETS, "sized", sized)
     study = replace(STUDIES[0], preset="sized", arms=grid(rows=(3, 5), sampling__nfe=(2,)), oracle=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from workbench.presets import SMOKE_IMAGES, generative_trial, size
+from workbench.presets.common import SMOKE_IMAGES, generative_trial, size
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     Arm,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workbench.presets import SMOKE_IMAGES, SOLVER, generative_fit, generative_trial, size
+from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_fit, generative_trial, size
 from workbench.registry import look_up
 from workbench.spec import (
     AutoregressiveFlowSpec,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import look_up
-from workbench.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.spec import DataSpec, DiffusionSpec, Scale, TrialSpec
 
 # Of 1, 2, 4 and 8 thousandths the rate of least validation loss after 20,000 digits: four trials for each backbone.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.networks import LEARNING_RATES
-from workbench.presets import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.presets.networks import LEARNING_RATES
+from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import UserError
-from workbench.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.spec import DataSpec, DiffusionSpec, Prediction, Scale, TrialSpec
 
 # Pixels along a side of an image; own data are taken to be of 28 x 28, as everywhere before they are read.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from workbench.families import FIT_SECONDS, family
-from workbench.presets import SMOKE_IMAGES, classifier_fit
+from workbench.presets.common import SMOKE_IMAGES, classifier_fit
+from workbench.presets.families import FIT_SECONDS, family
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     BayesSpec,

@@ -18,6 +18,7 @@ from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
 from workbench import expansion, training
+from workbench.presets.common import continuous
 from workbench.spec import DataSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"

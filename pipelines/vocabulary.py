@@ -33,8 +33,8 @@ SAMPLERS: dict[str, Look] = {
     "unipc": Look("UniPC", "#803eb2", "triangle-right"),
     "sde_dpmpp_2m": Look("SDE-DPM-Solver++ 2M", "#cd94a7", "triangle-left"),
 }
-# For arms that are no samplers, in the order of the table above, so that the same care for colours holds.
-_SPARE = tuple(look for look in SAMPLERS.values())
+# For arms that are no samplers, in the order of the table above, so that the same care for colours holds, and one more.
+_SPARE = (*SAMPLERS.values(), Look("", "#0044ff", "arrow"))
 ACCENT = SAMPLERS["dpmpp_2m"].colour
 NEUTRAL = "#808890"  # floors, bounds, guides: readable on white and on near-black
 

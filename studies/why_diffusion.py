@@ -6,12 +6,12 @@ FAMILIES = (
     "diffusion",
     "flow_matching",
     "ddpm_1000",
-    "latent_diffusion",
     "gan",
     "vae",
     "ladder_vae",
     "coupling_flow",
     "autoregressive_flow",
+    "latent_diffusion",
 )
 BUDGETS = (1 / 16, 1 / 4, 1.0)
 CLEARLY = 0.9

@@ -77,7 +77,8 @@ def test_samplers_differ_in_colour_for_every_sight(sight: str) -> None:
 @pytest.mark.parametrize("ground", ["#ffffff", "#10141a"])
 def test_colours_stand_out_from_light_and_dark(ground: str) -> None:
     weights = np.array([0.2126, 0.7152, 0.0722])
-    for colour in [look.colour for look in vocabulary.SAMPLERS.values()] + [vocabulary.NEUTRAL]:
+    spare = vocabulary.looks(list("abcdefghi"))  # as many as there are families
+    for colour in [*(look.colour for look in spare.values()), vocabulary.NEUTRAL]:
         low, high = sorted(float(weights @ linear(one)) + 0.05 for one in (colour, ground))
         assert high / low > 2.2, colour  # shapes and labels carry the rest
 
@@ -88,6 +89,16 @@ def test_samplers_differ_in_shape_and_each_has_a_look() -> None:
     assert named <= set(vocabulary.SAMPLERS)
     strangers = vocabulary.looks(["ddpm", "a", "b"])
     assert len({look.colour for look in strangers.values()}) == 3
+
+
+def test_every_family_has_a_look_of_its_own() -> None:
+    families = list(dict.fromkeys(str(dict(one)["family"]) for one in studies.study("why_diffusion").arms))
+    look = vocabulary.looks(families)
+    assert len({(one.colour, one.shape) for one in look.values()}) == len(families) == 9
+    for sight in SIGHTS.values():
+        seen = [oklab(np.array(sight) @ linear(one.colour)) for one in look.values()]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.08
+    assert len({one.label for one in look.values()}) == len(families)
 
 
 def test_measures_are_named_with_the_direction_that_the_library_gives() -> None:

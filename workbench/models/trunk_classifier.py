@@ -30,6 +30,11 @@ class TrunkClassifier(Model):
         super().__init__()
         if not 0 < spec.time < 1:
             raise UserError(f"model.time: {spec.time:g} given; a noise level above 0 and below 1 is needed")
+        if spec.start is not None and spec.start.model != spec.diffusion:
+            raise UserError(
+                f"model.start: trains {type(spec.start.model).__name__.removesuffix('Spec')}, another model than the one "
+                "whose network is fine-tuned; the same is needed"
+            )
         self.spec, self.event = spec, event
         self.diffusion = DiffusionModel(spec.diffusion, event)
         widths = feature_widths(self._backbone, event.shape)
@@ -43,9 +48,15 @@ class TrunkClassifier(Model):
         return network
 
     def adopt(self, inner: Sequence[Mapping[str, Tensor]]) -> None:
-        """The weights of the trained denoiser, where the spec names one."""
+        """The weights of the trained denoiser, where the spec names one. Raises UserError where it is not given, or one
+        is given that the spec does not name."""
+        wanted = 0 if self.spec.start is None else 1
+        if len(inner) != wanted:
+            raise UserError(
+                f"model.start: weights of {len(inner)} fits given; {wanted} are named by the spec"
+            )
         for weights in inner:
-            self.diffusion.load_state_dict(weights)
+            self.diffusion.load_state_dict(dict(weights))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities: images [N, *S] in [-1, 1] -> [N, classes]."""

@@ -34,8 +34,8 @@ class Effort:
 
     grid_rows: int = 5_000
     draws: int = 3
-    bayes_rows: int = 500
-    bayes_corrupted_rows: int = 48
+    bayes_rows: int = 1_000
+    bayes_corrupted_rows: int = 100
     pairs: int = 64
     corrupted_rows: int = 500
 
@@ -44,7 +44,7 @@ EFFORTS: dict[Scale, Effort] = {
     "smoke": Effort(
         grid_rows=128, draws=1, bayes_rows=24, bayes_corrupted_rows=4, pairs=4, corrupted_rows=16
     ),
-    "quick": Effort(grid_rows=1_000, bayes_rows=200, bayes_corrupted_rows=24, pairs=32, corrupted_rows=200),
+    "quick": Effort(grid_rows=1_000, bayes_rows=500, corrupted_rows=200),
     "standard": Effort(),
     "full": Effort(
         grid_rows=20_000, draws=5, bayes_rows=5_000, bayes_corrupted_rows=500, corrupted_rows=5_000
@@ -59,8 +59,8 @@ FEW = 0.1  # of the training rows, where a readout is to see no more labels
 MISLED_BUDGET = (
     1 / 4
 )  # of the budget of the diffusion model, where a shortcut is to be seen: it is learned at once
-FEWEST = 1 / 8  # of a supervised training's images, however few the labels are
-TRUNK_SHARE = 1 / 4  # of the images of the diffusion model, for a classifier on its trunk
+FEWEST = 1 / 4  # of a supervised training's images, however few the labels are
+TRUNK_SHARE = 1 / 2  # of the images of the diffusion model, for a classifier on its trunk
 
 
 def method(data: DataSpec, scale: Scale, *, method: str = "pixels", labelled: float = 1.0) -> RecognitionSpec:
@@ -187,7 +187,7 @@ def _supervised(
 
 
 def _on_labels(fit: FitSpec, scale: Scale, images: int, labelled: float) -> SupervisedSpec:
-    """A fit that sees the share `labelled` of the labels, and of `images`, but never fewer than an eighth of these."""
+    """A fit that sees the share `labelled` of the labels, and of `images`, but never fewer than a quarter of these."""
     seen = max(SMOKE_IMAGES, int(images * max(FEWEST, labelled)))
     return SupervisedSpec(
         fit=replace(
@@ -207,7 +207,7 @@ def _trunk(pretrained: bool) -> _Build:
         fit = replace(
             source,
             model=TrunkClassifierSpec(diffusion=source.model, start=source if pretrained else None),
-            optimiser=OptimiserSpec(learning_rate=1e-3, beta_2=0.999, weight_decay=1e-2, warmup_images=2_000),
+            optimiser=OptimiserSpec(learning_rate=2e-3, beta_2=0.999, weight_decay=1e-2, warmup_images=2_000),
         )
         return _on_labels(fit, scale, int(TRUNK_SHARE * source.budget.images_seen), labelled)
 

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from workbench.models import Event
 
 CORRUPTED_SETS = 12  # four corruptions at three severities
-PRUNED = (
-    0.35  # of the pairs and classes that a bound is asked at, about what is left after classes are dropped
-)
+PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)

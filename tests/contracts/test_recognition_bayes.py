@@ -87,7 +87,7 @@ def test_dropping_labels_saves_evaluations_and_changes_few_answers() -> None:
             Gaussians(), x, classes=len(MEANS), draws=64, seed=0, execution=EXECUTION, keep=keep
         )
 
-    whole, pruned = decided(math.inf), decided(3.0)
+    whole, pruned = decided(math.inf), decided(2.0)
     assert pruned.evaluations < 0.7 * whole.evaluations
     assert (pruned.labels == whole.labels).float().mean() > 0.97
 

@@ -95,6 +95,17 @@ def test_the_widths_of_features_are_those_that_the_network_gives(name: str) -> N
     assert feature_widths(net, (1, 8, 8)) == {one: seen[one].shape[1] for one in net.feature_names}
 
 
+def test_weights_that_the_spec_does_not_name_are_refused_and_those_that_it_names_are_needed() -> None:
+    weights = made().diffusion.state_dict()
+    with pytest.raises(UserError, match=r"model\.start: weights of 0 fits given; 1"):
+        made().adopt([])
+    with pytest.raises(UserError, match=r"model\.start: weights of 1 fits given; 0"):
+        made(replace(SPEC, start=None)).adopt([weights])
+    other = replace(SOURCE, model=replace(DIFFUSION, prediction="noise"))
+    with pytest.raises(UserError, match=r"model\.start: trains Diffusion, another model"):
+        made(replace(SPEC, start=other))
+
+
 def test_a_noise_level_outside_its_range_is_told() -> None:
     with pytest.raises(UserError, match=r"model\.time: 1 given"):
         made(replace(SPEC, time=1.0))

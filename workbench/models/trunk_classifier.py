@@ -32,7 +32,7 @@ class TrunkClassifier(Model):
             raise UserError(f"model.time: {spec.time:g} given; a noise level above 0 and below 1 is needed")
         if spec.start is not None and spec.start.model != spec.diffusion:
             raise UserError(
-                f"model.start: trains {type(spec.start.model).__name__.removesuffix('Spec')}, another model than the one "
+                f"model.start: trains {type(spec.start.model).__name__.removesuffix('Spec')}, another model than that "
                 "whose network is fine-tuned; the same is needed"
             )
         self.spec, self.event = spec, event

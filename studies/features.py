@@ -181,6 +181,7 @@ STUDY = Study(
     caveats=(
         "Regularisation, layer and noise level are chosen on all validation rows, also where training labels are few.",
         "Of small data sets the least shares are the same few labels: four of each class are always there.",
+        "Supervised networks learn from images shifted by a pixel, which helps them against shifts and at few labels.",
         "Generative classifiers are tried on fewer test images than readouts, since each takes many evaluations.",
         "Features are of one network, trained for minutes; the earlier checkpoints are fits of a shorter schedule.",
     ),

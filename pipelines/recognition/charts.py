@@ -123,7 +123,7 @@ def evaluations_chart(curves: pd.DataFrame, look: Mapping[str, Look], *, height:
         "label:N",
         title=None,
         scale=alt.Scale(domain=labels, range=[one.colour for one in used]),
-        legend=alt.Legend(orient="top") if len(labels) > 1 else None,
+        legend=alt.Legend(orient="top", labelLimit=260) if len(labels) > 1 else None,
     )
     tips = [
         alt.Tooltip("label:N", title="method"),
@@ -212,7 +212,10 @@ def corruptions_chart(
         layers = [lines, dots.add_params(picked) if index == 0 else dots]
         panels.append(
             alt.LayerChart(
-                layer=layers, width=width, height=height, title=alt.Title(word(str(name)), color=NEUTRAL)
+                layer=layers,
+                width=width,
+                height=height,
+                title=alt.Title(word(str(name)).capitalize(), color=NEUTRAL),
             )
         )
     return alt.hconcat(*panels, spacing=14)

@@ -9,7 +9,7 @@ from pipelines import marks
 from pipelines.axes import Axes, finished, log_ticks, summary
 from pipelines.vocabulary import NEUTRAL, axis_title, field, looks, measure
 
-SPEED, LIKELIHOOD = "single_seconds", "bits_per_dim"
+BUDGET, SPEED, LIKELIHOOD = "budget", "single_seconds", "bits_per_dim"
 DIVERSITY = "coverage[cnn]"
 HOW_TO_READ = (
     "At the whole budget. Down and to the left is better: closer to real images, sooner drawn. The larger a mark, the "
@@ -23,10 +23,14 @@ KINDS = (
 
 
 def applies(rows: pd.DataFrame, axes: Axes) -> bool:
-    """Whether the study compares families whose speed, diversity and likelihood were measured."""
+    """Whether the study compares families over budgets, whose speed, diversity and likelihood were measured."""
     done = finished(rows)
     wanted = (SPEED, DIVERSITY, LIKELIHOOD)
-    return axes.series is not None and all(name in done and done[name].notna().any() for name in wanted)
+    return (
+        axes.series is not None
+        and axes.x == BUDGET
+        and all(name in done and done[name].notna().any() for name in wanted)
+    )
 
 
 def winners(rows: pd.DataFrame, axes: Axes, name: str) -> pd.DataFrame:

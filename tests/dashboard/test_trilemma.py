@@ -81,6 +81,9 @@ def test_it_applies_where_speed_diversity_and_likelihood_were_measured() -> None
     for name in ("single_seconds", "coverage[cnn]", "bits_per_dim"):
         assert not trilemma.applies(rows().drop(columns=name), AXES)
     assert not trilemma.applies(rows(), Axes("budget", None, (0.25, 1.0), ()))
+    assert not trilemma.applies(
+        rows().rename(columns={"budget": "stages"}), Axes("stages", "family", (0.25, 1.0), AXES.names)
+    )
 
 
 def test_the_panels_show_the_families_in_one_order_the_best_in_quality_first() -> None:

@@ -149,15 +149,18 @@ def _by_network(work: Work, by: SupervisedSpec, data: Dataset, execution: Execut
     if not isinstance(model, Classifies):
         raise UserError(f"model: {type(model).__name__} tells no classes; a classifier does")
     execution.place(model)
+
+    def tell(images: Tensor) -> Tensor:
+        rows = metrics.extract(images, lambda batch: model.probabilities(batch.to(execution.device)))
+        return rows.argmax(1)
+
     images = to_float(data.test.images, data.levels)
     began = time.perf_counter()
-    told = metrics.extract(images, model.probabilities).argmax(1)
+    told = tell(images)
     seconds = time.perf_counter() - began
     return Told(
         classes=told,
-        corrupted=_under(
-            data, by.corrupted_rows, lambda damaged: metrics.extract(damaged, model.probabilities).argmax(1)
-        ),
+        corrupted=_under(data, by.corrupted_rows, tell),
         measures={"labels": float(len(shared.dataset(by.fit.data, work.setting.data_location).train))},
         cost={"classify_seconds": 1000 * seconds / len(images)},
     )

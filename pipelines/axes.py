@@ -19,6 +19,7 @@ WITHOUT_FLOOR = (
     "single_seconds",
     "accuracy",
     *(f"error[{name}]" for name in ("corrupted", "noise", "blur", "shift", "contrast")),
+    "misled",
     "evaluations_per_image",
     "classify_seconds",
 )

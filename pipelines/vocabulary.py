@@ -128,6 +128,13 @@ MEASURES: dict[str, Measure] = {
     ),
     "error": Measure("Error", "share", "lower", True, "Share of test images whose class is told wrongly."),
     "accuracy": Measure("Accuracy", "share", "higher", False, "Share of test images whose class is told."),
+    "misled": Measure(
+        "Misled",
+        "share",
+        "lower",
+        True,
+        "Share of test images taken for the class that a misleading pixel tells.",
+    ),
     "chosen_time": Measure(
         "Chosen noise level t", "", "none", False, "The noise level whose features validation chose."
     ),
@@ -185,6 +192,7 @@ LABELS: dict[str, str] = {
     "diffusion_features": "Diffusion features",
     "diffusion_knn": "Diffusion features, k-NN",
     "diffusion_mlp": "Diffusion features, MLP",
+    "diffusion_last": "Diffusion features, a tenth of the rows",
     "diffusion_quarter": "Diffusion features, 1/4 of training",
     "diffusion_sixteenth": "Diffusion features, 1/16 of training",
     "cnn": "CNN",

@@ -16,7 +16,7 @@ AT_ALL_SHARES = (
     "scratch",
 )
 AT_ALL_LABELS = ("diffusion_mlp", "cnn_best", "diffusion_bayes", "flow_bayes", "vae_bayes")
-EARLY = ("diffusion_quarter", "diffusion_sixteenth")
+EARLY = ("diffusion_last", "diffusion_quarter", "diffusion_sixteenth")
 MISLED = ("diffusion_bayes_misled", "cnn_misled")
 FEW, SOME = 0.01, 0.1
 CLEARLY = 0.9
@@ -82,7 +82,7 @@ STUDY = Study(
         ),
         *(by(method) for method in ("cnn_best", "diffusion_bayes", "flow_bayes", "vae_bayes", *MISLED)),
         *(by(method, FEW) for method in ("diffusion_features", "cnn")),
-        *(by(method, SOME) for method in ("diffusion_features", "diffusion_quarter")),
+        *(by(method, SOME) for method in ("diffusion_last", "diffusion_quarter")),
     ),
     primary="error",
     claims=(
@@ -118,13 +118,13 @@ STUDY = Study(
         ),
         fewer_errors(
             "fewer_labels",
-            "With 1 % of the labels, frozen diffusion features err clearly less than a CNN trained on those.",
+            "With few labels, 1 % or four of a class, diffusion features err clearly less than a CNN on the same.",
             by("diffusion_features", FEW),
             by("cnn", FEW),
         ),
         fewer_errors(
             "finetuning_helps",
-            "A fine-tuned denoiser errs clearly less than the same network trained from scratch.",
+            "A fine-tuned denoiser errs clearly less than the same network trained from scratch for as long.",
             by("finetuned"),
             by("scratch"),
         ),
@@ -148,7 +148,7 @@ STUDY = Study(
             "early_is_better",
             "The features of an earlier checkpoint, after a quarter of the training, are no worse than the last ones.",
             by("diffusion_quarter", SOME),
-            by("diffusion_features", SOME),
+            by("diffusion_last", SOME),
             bound=1.0,
             why="samples still improve in that time, as the study of families shows for diffusion models like these",
         ),
@@ -166,9 +166,9 @@ STUDY = Study(
         ),
         fewer_errors(
             "more_robust",
-            "On corrupted images the diffusion model errs clearly less by Bayes' rule than the supervised CNN.",
+            "On corrupted images diffusion errs clearly less by Bayes' rule than a CNN of equal training cost.",
             by("diffusion_bayes"),
-            by("cnn"),
+            by("cnn_best"),
             measure="error[corrupted]",
         ),
         fewer_errors(
@@ -176,10 +176,14 @@ STUDY = Study(
             "Trained where a pixel tells the class, it is misled clearly less often by Bayes' rule than the CNN.",
             by("diffusion_bayes_misled"),
             by("cnn_misled"),
+            measure="misled",
         ),
     ),
     caveats=(
-        "Regularisation, layer and noise level are chosen on all validation rows, also where training labels are few.",
+        "Layer and noise level are chosen by some thousands of training labels even where a readout learns from few.",
+        "They and regularisation are chosen by all validation labels; pixels and CNNs choose less or nothing.",
+        "What pretraining costs is not counted against fine-tuning; the CNN of equal cost is for frozen features.",
+        "A flow and a VAE tell an image's density at one draw of their noise, diffusion at up to 64 pairs.",
         "Of small data sets the least shares are the same few labels: four of each class are always there.",
         "Supervised networks learn from images shifted by a pixel, which helps them against shifts and at few labels.",
         "Generative classifiers are tried on fewer test images than readouts, since each takes many evaluations.",

@@ -60,8 +60,13 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
             alt.Tooltip("accuracy:Q", title="validation accuracy", format=".1%"),
         ],
     )
+    best_cell = (
+        base.transform_filter(alt.datum.cell == chosen)
+        .mark_rect(fill=None, stroke="#ff2e63", strokeWidth=3)
+        .encode(x=x, y=y)
+    )
     frame = (
-        base.mark_rect(fill=None, stroke="#ff2e63", strokeWidth=3)
+        base.mark_rect(fill=None, stroke="white", strokeWidth=2, strokeDash=[4, 3])
         .encode(x=x, y=y, opacity=alt.condition(picked, alt.value(1), alt.value(0)))
         .add_params(picked)
     )
@@ -72,7 +77,7 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         text=alt.Text("accuracy:Q", format=".0%"),
         color=alt.condition(alt.datum.accuracy > middle, alt.value("black"), alt.value("white")),
     )
-    heat = alt.layer(cells, numbers, frame).properties(
+    heat = alt.layer(cells, numbers, best_cell, frame).properties(
         width=CELL * best["time"].nunique(), height=CELL * len(layers)
     )
     rows = [

@@ -35,7 +35,12 @@ def check(spec: FeatureSpec | RecognitionSpec, event: Event) -> None:
     """Raises UserError for a model that cannot do what is asked of it, and for a layer that it does not have."""
     if isinstance(spec, FeatureSpec):
         _check_features(spec, event)
+    elif isinstance(spec.by, ReadoutSpec):
+        _between("labelled", spec.by.labelled, 0, 1)
+        _at_least_one("draws", spec.by.draws)
     elif isinstance(spec.by, BayesSpec):
+        _at_least_one("pairs", spec.by.pairs)
+        _at_least_one("rows", spec.by.rows)
         _check_bayes(spec.by.fit.model)
     elif isinstance(spec.by, SupervisedSpec) and not isinstance(spec.by.fit.model, CLASSIFIERS):
         raise UserError(f"model: {_name(spec.by.fit.model)} tells no classes; a classifier does")
@@ -67,6 +72,13 @@ def _check_features(spec: FeatureSpec, event: Event) -> None:
     from workbench.models import build
     from workbench.recognition import layers
 
+    _between("features.train_share", spec.train_share, 0, 1)
+    for name, value in (
+        ("components", spec.components),
+        ("draws", spec.draws),
+        ("grid_rows", spec.grid_rows),
+    ):
+        _at_least_one(f"features.{name}", value)
     model = None if spec.source is None else spec.source.model
     if spec.of == "latents" and not isinstance(model, ENCODED):
         raise UserError(f"features: {_name(model)} has no encoder, so no latents; a VAE does")
@@ -88,6 +100,16 @@ def _check_bayes(model: ModelSpec) -> None:
         raise UserError(
             f"model: {_name(model)} is unconditional; to classify by Bayes' rule it has to be trained with labels"
         )
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low < value <= high:
+        raise UserError(f"{name}: {value:g} given; a number above {low:g} and up to {high:g} is needed")
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{name}: {value} given; a whole number from 1 is needed")
 
 
 def _name(model: ModelSpec | None) -> str:

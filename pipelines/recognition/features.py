@@ -99,10 +99,10 @@ def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) 
         )
     if spec.untrained:
         model = execution.place(randomised(model, spec.seed))
-    return _at_best(model, spec, data, execution)
+    return at_best(model, spec, data, execution)
 
 
-def _at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
+def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
     """Activations at the layer, noise level and grid of most validation accuracy."""
     known = layers(model)
     wanted = spec.layers or known

@@ -19,7 +19,7 @@ from pipelines.recognition.features import CHOICE, SEVERITIES, corrupted, stored
 from pipelines.stage import Done
 from pipelines.work import Product, Work
 from workbench import metrics, rng
-from workbench.data import Dataset, few_rows, of_each_class, to_bytes, to_display, to_float
+from workbench.data import Dataset, few_rows, marked_classes, of_each_class, to_bytes, to_display, to_float
 from workbench.execution import Execution
 from workbench.identity import key
 from workbench.models import Classifies, DiffusionModel, GenerativeModel, Model
@@ -51,7 +51,7 @@ def trial(work: Work) -> Product:
     data = shared.dataset(data_of(spec), work.setting.data_location)
     match spec.by:
         case ReadoutSpec():
-            told = _by_readout(work, spec.by, spec.seed, data)
+            told = by_readout(work, spec.by, spec.seed, data)
         case BayesSpec():
             told = _by_bayes(work, spec.by, spec.seed, data, execution)
         case SupervisedSpec():
@@ -60,6 +60,9 @@ def trial(work: Work) -> Product:
     accuracy = told.accuracy if told.accuracy is not None else _accuracy(told.classes, truth)
     measured = {"accuracy": accuracy, "error": 1 - accuracy, "test_rows": float(len(truth))}
     measured |= told.measures | corruption_errors(told.corrupted)
+    if data_of(spec).shortcut:
+        marked = marked_classes(data.test.images[: len(truth)], len(data.classes))
+        measured["misled"] = _accuracy(told.classes, marked)
     evidence = told.evidence | {
         "classes": data.classes,
         "confusion": confusion(told.classes, truth, len(data.classes)).tolist(),
@@ -97,7 +100,7 @@ def confusion(told: Tensor, truth: Tensor, classes: int) -> Tensor:
     return counts.reshape(classes, classes)
 
 
-def _by_readout(work: Work, by: ReadoutSpec, seed: int, data: Dataset) -> Told:
+def by_readout(work: Work, by: ReadoutSpec, seed: int, data: Dataset) -> Told:
     """A readout of stored features, once for each random choice of few labels."""
     done = work.inputs[key(by.features)]
     rows = stored(work, by.features, key(by.features))
@@ -132,7 +135,7 @@ def _by_readout(work: Work, by: ReadoutSpec, seed: int, data: Dataset) -> Told:
         corrupted={one: float(np.mean(values)) for one, values in under.items()},
         measures={
             "labels": float(len(chosen)),
-            "strength": fitted.choice,
+            "readout_choice": fitted.choice,
             **{n.removeprefix(names.QUALITY): v for n, v in done.metrics.items() if n.startswith(prefix)},
         },
         cost={

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workbench.data import Dataset, load
+from workbench.data import Dataset, load, marked_classes
 from workbench.data.few import LEAST_LABELLED
 from workbench.registry import UserError
 from workbench.spec import DataSpec
@@ -54,3 +54,9 @@ def test_the_shortcut_tells_the_class_in_training_and_a_wrong_one_in_the_test() 
     counts = torch.bincount(wrong, minlength=10)
     assert counts.min() > 25  # of 500: no wrong class is preferred
     assert torch.equal(data.test.images[:, :, 2:], WHOLE.test.images[:, :, 2:])
+
+
+def test_the_mark_can_be_read_again() -> None:
+    data = load(DataSpec(shortcut=True))
+    assert torch.equal(marked_classes(data.train.images, 10), data.train.labels)
+    assert (marked_classes(data.test.images, 10) != data.test.labels).all()

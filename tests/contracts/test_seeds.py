@@ -39,3 +39,10 @@ def test_the_fit_inside_a_fit_has_the_seed_too() -> None:
     model = trial.by.fit.model
     assert isinstance(model, TrunkClassifierSpec) and model.start is not None
     assert trial.by.fit.seed == model.start.seed == 7
+
+
+def test_each_seed_draws_few_labels_of_its_own_and_leaves_whole_data_alone() -> None:
+    few = with_seed(method(DataSpec(), "quick", method="cnn", labelled=0.1), 7)
+    whole = with_seed(method(DataSpec(), "quick", method="cnn"), 7)
+    assert isinstance(few.by, SupervisedSpec) and isinstance(whole.by, SupervisedSpec)
+    assert (few.by.fit.data.draw, whole.by.fit.data.draw) == (7, 0)

@@ -76,6 +76,8 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
     }
     if "method" in fields:
         return common | fields | _told(str(fields["method"]), x, noise)
+    if "variant" in fields:
+        measured |= {"bits_per_dim": 2.0 + noise, "likelihood_kind": "bound"}
     if "family" in fields:
         gan = fields["family"] == "gan"
         measured |= {"coverage[cnn]": 0.9 - 0.3 * min(1.0, error / 60), "single_seconds": 0.01 * x}
@@ -98,6 +100,8 @@ def _told(method: str, labelled: float, noise: float) -> dict:
         "classify_seconds": 0.1,
         "parameters": 250_000,
     }
+    if method.endswith("_misled"):
+        found["misled"] = 2 * error
     if method.startswith("diffusion") and "bayes" not in method:
         found |= {"chosen_time": 0.05, "chosen_behind_middle": 1.0}
     return found

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from pipelines.preflight import check
-from pipelines.recognition import checks
+from pipelines.recognition import checks, trial
+from pipelines.recognition.features import at_best
 from pipelines.recognition.trial import confusion, corruption_errors
-from pipelines.stage import Stage
+from pipelines.stage import Done, Stage
 from pipelines.staging import needed
-from workbench.data import load
-from workbench.models import Event
+from workbench.data import Dataset, Split, load, to_float
+from workbench.execution import Execution
+from workbench.identity import key
+from workbench.models import DiffusionModel, Event, build
 from workbench.presets.families import family
 from workbench.presets.methods import method
 from workbench.recognition import CORRUPTIONS
@@ -119,3 +127,59 @@ def test_the_estimate_counts_what_is_looked_at() -> None:
     )
     rows = 0.5 * len(DIGITS.train) + len(DIGITS.validation) + len(DIGITS.test)
     assert checks.rows_looked_at(spec, DIGITS) == 3 * rows + 2 * (100 + checks.CHOSEN_FROM)
+
+
+def without_test_labels() -> Dataset:
+    """The same digits with test labels that say nothing."""
+    shuffled = DIGITS.test.labels[
+        torch.randperm(len(DIGITS.test), generator=torch.Generator().manual_seed(0))
+    ]
+    return replace(DIGITS, test=Split(DIGITS.test.images, shuffled))
+
+
+def test_test_labels_choose_no_layer_noise_level_or_grid() -> None:
+    model = build(UNCONDITIONAL.model, EVENT).eval()
+    assert isinstance(model, DiffusionModel)
+    spec = FeatureSpec(of="activations", data=DataSpec(), times=(0.05, 0.3), grid_rows=100, draws=1)
+    one, other = (
+        at_best(model, spec, data, Execution(threads=1)) for data in (DIGITS, without_test_labels())
+    )
+    assert one.choice == other.choice and one.metrics == other.metrics
+
+
+def test_test_labels_choose_no_regularisation_but_decide_the_accuracy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    by = ReadoutSpec(features=FeatureSpec(of="pixels", data=DataSpec()), labelled=0.1, draws=2)
+    rows = {
+        name: to_float(getattr(DIGITS, name).images, DIGITS.levels).flatten(1)
+        for name in ("train", "validation", "test")
+    }
+    monkeypatch.setattr(trial, "stored", lambda work, features, key: rows)
+    (tmp_path / "choice.json").write_text("{}")
+    done = Done("run", {"choice.json": "digest"}, {"cost/classify_seconds": 1.0})
+    work: Any = SimpleNamespace(
+        inputs={key(by.features): done}, tracking=SimpleNamespace(fetch=lambda *_: tmp_path / "choice.json")
+    )
+    one, other = (trial.by_readout(work, by, 0, data) for data in (DIGITS, without_test_labels()))
+    assert one.measures == other.measures
+    assert torch.equal(one.classes, other.classes)
+    assert one.accuracy is not None and other.accuracy is not None
+    assert one.accuracy > 0.8 and other.accuracy < 0.2
+
+
+OUT_OF_RANGE: dict[str, tuple[FeatureSpec | RecognitionSpec, str]] = {
+    "labels": (
+        RecognitionSpec(by=ReadoutSpec(features=FeatureSpec(of="pixels", data=DataSpec()), labelled=2.0)),
+        r"labelled: 2 given; a number above 0 and up to 1",
+    ),
+    "pairs": (RecognitionSpec(by=BayesSpec(fit=fit_of("diffusion"), pairs=0)), r"pairs: 0 given"),
+    "rows": (FeatureSpec(of="pixels", data=DataSpec(), train_share=0.0), r"features\.train_share: 0 given"),
+}
+
+
+@pytest.mark.parametrize("what", OUT_OF_RANGE)
+def test_a_number_out_of_range_is_told(what: str) -> None:
+    spec, line = OUT_OF_RANGE[what]
+    with pytest.raises(UserError, match=line):
+        checks.check(spec, EVENT)

@@ -38,7 +38,14 @@ from workbench.spec import (
     zipped,
 )
 
-TOLD = {"error", "accuracy", "error[corrupted]", "chosen_time", "chosen_behind_middle"}  # of classification
+TOLD = {
+    "error",
+    "accuracy",
+    "error[corrupted]",
+    "chosen_time",
+    "chosen_behind_middle",
+    "misled",
+}  # of classification
 STUDIES = [studies.study(name) for name in studies.names()]
 EVENTS = {
     "digits": Event(shape=(1, 8, 8), classes=10, levels=17, std=0.75),

@@ -10,7 +10,7 @@ from workbench.data.dataset import Dataset, Split
 from workbench.data.few import few_rows, of_each_class, with_few_labels
 from workbench.data.files import sha256_of_file
 from workbench.data.pixels import from_display, require_finite, to_bytes, to_display, to_float
-from workbench.data.shortcut import with_shortcut
+from workbench.data.shortcut import marked_classes, with_shortcut
 from workbench.registry import UserError, look_up
 from workbench.spec import DataSpec
 
@@ -33,6 +33,7 @@ __all__ = [
     "from_display",
     "from_path",
     "load",
+    "marked_classes",
     "of_each_class",
     "require_finite",
     "to_bytes",

@@ -35,20 +35,15 @@ class Effort:
     grid_rows: int = 5_000
     draws: int = 3
     bayes_rows: int = 1_000
-    bayes_corrupted_rows: int = 100
     pairs: int = 64
-    corrupted_rows: int = 500
+    corrupted_rows: int = 100
 
 
 EFFORTS: dict[Scale, Effort] = {
-    "smoke": Effort(
-        grid_rows=128, draws=1, bayes_rows=24, bayes_corrupted_rows=4, pairs=4, corrupted_rows=16
-    ),
-    "quick": Effort(grid_rows=1_000, bayes_rows=500, corrupted_rows=200),
+    "smoke": Effort(grid_rows=128, draws=1, bayes_rows=24, pairs=4, corrupted_rows=16),
+    "quick": Effort(grid_rows=1_000, bayes_rows=500),
     "standard": Effort(),
-    "full": Effort(
-        grid_rows=20_000, draws=5, bayes_rows=5_000, bayes_corrupted_rows=500, corrupted_rows=5_000
-    ),
+    "full": Effort(grid_rows=20_000, draws=5, bayes_rows=5_000, corrupted_rows=5_000),
 }
 
 # Training images in a second of one core of the classifiers of width 32 and 64.
@@ -92,6 +87,8 @@ def _without_labels(data: DataSpec, scale: Scale, name: str, budget: float = 1.0
     """The fit of a family that sees no label, so that few labels are few for a readout of its features too."""
     fit = _source(data, scale, name, FEATURES_BUDGET * budget)
     assert isinstance(fit.model, (DiffusionSpec, VAESpec))
+    if scale == "smoke":  # where budgets are alike, these are told apart still
+        fit = replace(fit, budget=replace(fit.budget, images_seen=int(budget * fit.budget.images_seen)))
     return replace(fit, model=replace(fit.model, conditional=False))
 
 
@@ -124,8 +121,8 @@ def _activations(data: DataSpec, scale: Scale, budget: float = 1.0, share: float
 
 
 def _untrained(data: DataSpec, scale: Scale) -> FeatureSpec:
-    # Of the shortest fit, since its weights are drawn anew; one draw of the noise, as random weights blur more.
-    return replace(_activations(data, scale, 1 / 16), untrained=True, draws=1)
+    # Of the shortest fit, since its weights are drawn anew.
+    return replace(_activations(data, scale, 1 / 16), untrained=True)
 
 
 def _of(features: Callable[[DataSpec, Scale], FeatureSpec], head: Readout = "logistic") -> _Build:
@@ -145,7 +142,7 @@ def _bayes(name: str) -> _Build:
             fit=_source(data, scale, name),
             pairs=effort.pairs,
             rows=effort.bayes_rows,
-            corrupted_rows=effort.bayes_corrupted_rows,
+            corrupted_rows=effort.corrupted_rows,
         )
 
     return build
@@ -228,6 +225,7 @@ METHODS: dict[str, _Build] = {
     "diffusion_features": _of(_activations),
     "diffusion_knn": _of(_activations, "knn"),
     "diffusion_mlp": _of(_activations, "mlp"),
+    "diffusion_last": _early(1.0),
     "diffusion_quarter": _early(1 / 4),
     "diffusion_sixteenth": _early(1 / 16),
     "cnn": _cnn,

@@ -22,7 +22,7 @@ from workbench.registry import UserError
 from workbench.shapes import over_rows
 
 FIRST_CHECK = 4  # pairs after which labels are dropped for the first time
-KEEP = 2.0  # of 10 labels and 64 pairs leaves a fifth of the evaluations, and 99.8 % of the decisions
+KEEP = 2.0  # on digits a fifth of the evaluations at 64 pairs, and all but one in 600 of the decisions
 BLOCK = (
     4 * rng.BLOCK_ROWS
 )  # images that are decided together, so that batches stay full when few labels are left

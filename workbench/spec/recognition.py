@@ -30,7 +30,7 @@ class FeatureSpec:
     untrained: bool = False
     components: int = 64
     layers: tuple[str, ...] = ()
-    times: tuple[float, ...] = (0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
+    times: tuple[float, ...] = (0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
     sides: tuple[int, ...] = (1, 4)
     grid_rows: int = 5_000
     draws: int = 2

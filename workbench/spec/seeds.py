@@ -13,13 +13,14 @@ _Spec = TypeVar("_Spec", bound=TrialSpec | RecognitionSpec | FitSpec)
 
 
 def with_seed(spec: _Spec, seed: int) -> _Spec:
-    """A trial or a fit at a training seed: that of its fit and of the fits in that, and of what is drawn at random
-    after. The judges of samples and the exact denoisers stay as they are, which all seeds share."""
+    """A trial or a fit at a training seed: that of its fit and the fits in that, of the choice of few labels, and of
+    what is drawn at random after. Judges of samples and exact denoisers stay as they are, which all seeds share."""
     if isinstance(spec, FitSpec):
         model: Any = spec.model
         values = {entry.name: getattr(model, entry.name) for entry in dataclasses.fields(model)}
         inner = {name: with_seed(value, seed) for name, value in values.items() if isinstance(value, FitSpec)}
-        return replace(spec, model=replace(model, **inner), seed=seed)
+        data = replace(spec.data, draw=seed) if spec.data.labelled < 1 else spec.data
+        return replace(spec, data=data, model=replace(model, **inner), seed=seed)
     if isinstance(spec, TrialSpec):
         source = with_seed(spec.source, seed) if isinstance(spec.source, FitSpec) else spec.source
         return replace(spec, source=source, sampling=replace(spec.sampling, seed=seed))

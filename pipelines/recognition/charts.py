@@ -12,6 +12,7 @@ from pipelines.axes import log_ticks
 from pipelines.vocabulary import NEUTRAL, Look, word
 
 CELL = 44  # pixels
+MOST_POINTS = 4_800  # of the maps of all cells together: Altair draws no more than 5,000 rows
 LAYERS = (
     "Accuracy on the validation split of a linear readout of a part of the training rows, of the first seed. Framed: "
     "the cell that was chosen. Click a cell to see validation images by its features on the right."
@@ -80,10 +81,11 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
     heat = alt.layer(cells, numbers, best_cell, frame).properties(
         width=CELL * best["time"].nunique(), height=CELL * len(layers)
     )
+    shown = MOST_POINTS // len(choice["map"]["places"])
     rows = [
         {"cell": cell, "first": place[0], "second": place[1], "class": classes[label]}
         for cell, places in choice["map"]["places"].items()
-        for place, label in zip(places, choice["map"]["labels"], strict=True)
+        for place, label in zip(places[:shown], choice["map"]["labels"][:shown], strict=True)
     ]
     plain = alt.Axis(labels=False, ticks=False, grid=False)
     points = (

@@ -104,3 +104,14 @@ def test_what_there_is_none_of_is_told() -> None:
         charts.evaluations_chart(evidence.curves(nothing), LOOK)
     with pytest.raises(ValueError, match="no trial was tried"):
         charts.corruptions_chart(evidence.corruptions(nothing.iloc[:0]), LOOK)
+
+
+def test_a_map_of_many_cells_stays_below_what_altair_draws() -> None:
+    choice = evidence_of("diffusion_features")["choice"]
+    choice["map"] = {
+        "labels": [0, 1] * 1000,
+        "places": {cell: [[0.0, 1.0]] * 2000 for cell in choice["map"]["places"]},
+    }
+    chart = charts.layers_chart(choice, ["shirt", "boot"]).to_dict()  # raises beyond its limit
+    points = next(data for data in chart["datasets"].values() if "first" in data[0])
+    assert len(points) == charts.MOST_POINTS

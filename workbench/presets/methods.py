@@ -86,10 +86,11 @@ def _source(data: DataSpec, scale: Scale, name: str, budget: float = 1.0) -> Fit
 def _without_labels(data: DataSpec, scale: Scale, name: str, budget: float = 1.0) -> FitSpec:
     """The fit of a family that sees no label, so that few labels are few for a readout of its features too."""
     fit = _source(data, scale, name, FEATURES_BUDGET * budget)
-    assert isinstance(fit.model, (DiffusionSpec, VAESpec))
+    model = fit.model
+    assert isinstance(model, (DiffusionSpec, VAESpec))
     if scale == "smoke":  # where budgets are alike, these are told apart still
         fit = replace(fit, budget=replace(fit.budget, images_seen=int(budget * fit.budget.images_seen)))
-    return replace(fit, model=replace(fit.model, conditional=False))
+    return replace(fit, model=replace(model, conditional=False))
 
 
 def _readout(features: FeatureSpec, scale: Scale, head: Readout, labelled: float) -> ReadoutSpec:

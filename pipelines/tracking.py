@@ -215,7 +215,7 @@ class Tracking:
 
     def delete_artifacts(self, run_id: str, prefix: str) -> None:
         """Delete the artifacts of a run whose names start with `prefix`; nothing depends on its success."""
-        # Some artifact stores cannot delete, and say so by NotImplementedError.
+        # What stays takes room and no more. Some artifact stores cannot delete, and tell by NotImplementedError.
         with contextlib.suppress(MlflowException, NotImplementedError, OSError):
             repository = self._repository(run_id)
             for info in repository.list_artifacts():

@@ -54,7 +54,8 @@ def rows_looked_at(spec: FeatureSpec, dataset: Dataset) -> float:
     rows += CORRUPTED_SETS * spec.corrupted_rows
     if spec.of != "activations":
         return rows
-    return spec.draws * rows + len(spec.times) * (spec.grid_rows + CHOSEN_FROM)
+    chosen_from = min(spec.grid_rows, len(dataset.train)) + min(CHOSEN_FROM, len(dataset.validation))
+    return spec.draws * rows + len(spec.times) * chosen_from
 
 
 def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:

@@ -14,17 +14,26 @@ import torch
 from torch import Tensor
 
 from pipelines import names, shared
+from pipelines.recognition.checks import CHOSEN_FROM
 from pipelines.work import Product, Work
 from workbench.data import Dataset, to_bytes, to_float
 from workbench.execution import Execution
 from workbench.models import DiffusionModel, GenerativeModel
-from workbench.recognition import CORRUPTIONS, activations, choose, latents, layers, principal, randomised
+from workbench.recognition import (
+    CORRUPTIONS,
+    SEVERITIES,
+    activations,
+    choose,
+    latents,
+    layers,
+    principal,
+    randomised,
+)
 from workbench.registry import UserError
 from workbench.spec import FeatureSpec
 
 FEATURES, CHOICE = "features.npz", "choice.json"
-SEVERITIES = (1, 2, 3)
-GRID_VALIDATION_ROWS, MAPPED_ROWS = 2_000, 240
+MAPPED_ROWS = 240
 TRAIN, VALIDATION, TEST, CORRUPTED = range(4)  # addresses of the noise
 
 # Images [N, *S] and the address of their noise -> features [N, D].
@@ -107,7 +116,7 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
     known = layers(model)
     wanted = spec.layers or known
     train, held_out = data.train, data.validation
-    few = slice(0, spec.grid_rows), slice(0, GRID_VALIDATION_ROWS)
+    few = slice(0, spec.grid_rows), slice(0, CHOSEN_FROM)
 
     def looked(rows: Tensor, time_: float, address: int) -> dict[tuple[str, int], Tensor]:
         return activations(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines import drawing, names, shared
 from pipelines.recognition.evidence import EVIDENCE, WRONG
-from pipelines.recognition.features import CHOICE, SEVERITIES, corrupted, stored
+from pipelines.recognition.features import CHOICE, corrupted, stored
 from pipelines.stage import Done
 from pipelines.work import Product, Work
 from workbench import metrics, rng
@@ -23,7 +23,14 @@ from workbench.data import Dataset, few_rows, marked_classes, of_each_class, to_
 from workbench.execution import Execution
 from workbench.identity import key
 from workbench.models import Classifies, DiffusionModel, GenerativeModel, Model
-from workbench.recognition import CORRUPTIONS, Bayes, bound_classifier, density_classifier, fit_probe
+from workbench.recognition import (
+    CORRUPTIONS,
+    SEVERITIES,
+    Bayes,
+    bound_classifier,
+    density_classifier,
+    fit_probe,
+)
 from workbench.registry import UserError
 from workbench.spec import BayesSpec, ReadoutSpec, RecognitionSpec, SupervisedSpec, data_of, fit_of
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from toy import halves
 
-from workbench.data import Dataset, Split, to_float
+from workbench.data import to_float
 from workbench.execution import Execution
 from workbench.models import VAE, Event, HasLatent, HasLikelihood, LatentDiffusion, Watch, build, restore
 from workbench.registry import UserError
@@ -36,18 +37,7 @@ BACKBONE = BackboneSpec(width=32, multipliers=(1,), attention=(True,))
 SAMPLING = SamplingSpec(sampler="dpmpp_2m", nfe=8, time_grid="uniform_log_snr")
 
 
-def dataset(rows: int = 16) -> Dataset:
-    """Two kinds of images: the left or the right half is bright, at one of two levels."""
-    labels = torch.arange(rows) % 2
-    images = torch.zeros(rows, 1, 8, 8, dtype=torch.uint8)
-    bright = torch.where(torch.arange(rows) % 4 < 2, 16, 10).to(torch.uint8)[:, None, None, None]
-    images[labels == 0, :, :, :4] = bright[labels == 0]
-    images[labels == 1, :, :, 4:] = bright[labels == 1]
-    split = Split(images, labels)
-    return Dataset("toy", 17, ("a", "b"), split, split, split)
-
-
-DATA = dataset()
+DATA = halves(levels=(16, 10))
 IMAGES, LABELS = to_float(DATA.train.images, DATA.levels), DATA.train.labels
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.execution import BATCH_VALUES, Execution
 from workbench.models import DiffusionModel, Event, GenerativeModel, HasLatent, build
-from workbench.nn import BACKBONES
+from workbench.nn import BACKBONES, Backbone
 from workbench.nn.pooling import pooled
 from workbench.recognition.activations import activations, latents, layers, randomised
 from workbench.registry import UserError
@@ -135,7 +135,8 @@ def test_branches_of_random_networks_are_open(name: str) -> None:
 
     def bent(backbone: torch.nn.Module) -> float:
         """How far f(a) + f(b) - 2 f((a + b) / 2) is from zero, against the spread of f."""
-        f = backbone.features  # type: ignore[operator]
+        assert isinstance(backbone, Backbone)
+        f = backbone.features
         a, b, middle = (f(rows, level, None, [last])[last] for rows in (x, x.flip(0), (x + x.flip(0)) / 2))
         return float((a + b - 2 * middle).norm() / (a - b).norm())
 

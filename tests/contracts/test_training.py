@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import halves
 
-from workbench.data import Dataset, Split
 from workbench.execution import Execution
 from workbench.models import Classifier, DiffusionModel, Event, build, restore
 from workbench.registry import UserError
@@ -42,16 +42,6 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def dataset(rows: int = 16) -> Dataset:
-    """Two kinds of images: the left or the right half is bright."""
-    labels = torch.arange(rows) % 2
-    images = torch.zeros(rows, 1, 8, 8, dtype=torch.uint8)
-    images[labels == 0, :, :, :4] = 16
-    images[labels == 1, :, :, 4:] = 16
-    split = Split(images, labels)
-    return Dataset("toy", 17, ("a", "b"), split, split, split)
-
-
 def spec(model: ModelSpec, *, steps: int = 20) -> FitSpec:
     return FitSpec(
         model=model,
@@ -63,7 +53,7 @@ def spec(model: ModelSpec, *, steps: int = 20) -> FitSpec:
 
 def run(fit_spec: FitSpec, checkpoint: Path | None = None, seconds: float = 1e9) -> Fitted:
     return fit(
-        fit_spec, dataset(), execution=Execution(threads=1), checkpoint=checkpoint, checkpoint_seconds=seconds
+        fit_spec, halves(), execution=Execution(threads=1), checkpoint=checkpoint, checkpoint_seconds=seconds
     )
 
 
@@ -95,7 +85,7 @@ def test_a_continued_fit_is_the_straight_one(
     with pytest.raises(Killed):
         fit(
             whole,
-            dataset(),
+            halves(),
             execution=Execution(threads=1),
             checkpoint=file,
             checkpoint_seconds=0.0,
@@ -152,7 +142,7 @@ def test_learning_rate_rises_then_falls() -> None:
 
 def test_weights_come_back() -> None:
     fitted = run(spec(MODELS["continuous"], steps=2))
-    model = restore(MODELS["continuous"], Event.of(dataset()), fitted.weights)
+    model = restore(MODELS["continuous"], Event.of(halves()), fitted.weights)
     assert isinstance(model, DiffusionModel)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     for name, value in model.state_dict().items():
@@ -160,12 +150,12 @@ def test_weights_come_back() -> None:
 
 
 def test_event_knows_the_deviation_of_the_data() -> None:
-    images = dataset().train.images.double() / 8 - 1
-    assert Event.of(dataset()).std == pytest.approx(float(images.std(correction=0)))
+    images = halves().train.images.double() / 8 - 1
+    assert Event.of(halves()).std == pytest.approx(float(images.std(correction=0)))
 
 
 def test_classifier_gives_probabilities() -> None:
-    judge = build(MODELS["classifier"], Event.of(dataset()))
+    judge = build(MODELS["classifier"], Event.of(halves()))
     assert isinstance(judge, Classifier)
     images = torch.rand(5, 1, 8, 8, generator=stream(0, "rows")) * 2 - 1
     torch.testing.assert_close(judge.probabilities(images).sum(1), torch.ones(5))
@@ -192,4 +182,4 @@ def test_a_wrong_spec_is_told_in_one_line(fields: dict[str, object], words: str)
 
 def test_weights_of_other_fits_are_refused_by_a_model_that_names_none() -> None:
     with pytest.raises(UserError, match="takes no weights of other fits"):
-        fit(spec(MODELS["classifier"]), dataset(), execution=Execution.best(threads=1), inner=[{}])
+        fit(spec(MODELS["classifier"]), halves(), execution=Execution.best(threads=1), inner=[{}])

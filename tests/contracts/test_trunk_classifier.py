@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_training import dataset
+from toy import halves
 
 from workbench.execution import Execution
 from workbench.models import Event, TrunkClassifier, build
@@ -34,7 +34,7 @@ SOURCE = FitSpec(
     optimiser=OptimiserSpec(warmup_images=1),
 )
 SPEC = TrunkClassifierSpec(diffusion=DIFFUSION, start=SOURCE)
-EVENT = Event.of(dataset())
+EVENT = Event.of(halves())
 EXECUTION = Execution(threads=1)
 
 
@@ -55,7 +55,7 @@ def tuning(spec: TrunkClassifierSpec, steps: int) -> FitSpec:
 
 def test_it_takes_the_weights_of_the_denoiser() -> None:
     assert inner_fits(tuning(SPEC, 1)) == (SOURCE,)
-    weights = fit(SOURCE, dataset(), execution=EXECUTION).weights
+    weights = fit(SOURCE, halves(), execution=EXECUTION).weights
     model = made()
     model.adopt([weights])
     for name, value in model.diffusion.state_dict().items():
@@ -65,7 +65,7 @@ def test_it_takes_the_weights_of_the_denoiser() -> None:
 def test_from_scratch_it_needs_no_other_fit() -> None:
     scratch = tuning(replace(SPEC, start=None), 200)
     assert inner_fits(scratch) == ()
-    history = fit(scratch, dataset(), execution=EXECUTION).history
+    history = fit(scratch, halves(), execution=EXECUTION).history
     assert history[-1]["loss_cross_entropy"] < 0.5 * history[0]["loss_cross_entropy"]
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from toy import halves
 
-from workbench.data import Dataset, Split, to_float
+from workbench.data import to_float
 from workbench.execution import Execution
 from workbench.models import VAE, Event, HasLatent, HasLikelihood, LadderVAE, Watch, build, restore
 from workbench.models.likelihood import DiscretisedLogistic
@@ -230,17 +231,6 @@ def test_any_sides_and_every_parameter_gets_a_gradient(name: str, shape: tuple[i
 # The fit
 
 
-def dataset(rows: int = 16) -> Dataset:
-    """Two kinds of images: the left or the right half is bright, at one of two levels."""
-    labels = torch.arange(rows) % 2
-    images = torch.zeros(rows, 1, 8, 8, dtype=torch.uint8)
-    bright = torch.where(torch.arange(rows) % 4 < 2, 16, 10).to(torch.uint8)[:, None, None, None]
-    images[labels == 0, :, :, :4] = bright[labels == 0]
-    images[labels == 1, :, :, 4:] = bright[labels == 1]
-    split = Split(images, labels)
-    return Dataset("toy", 17, ("a", "b"), split, split, split)
-
-
 def run(
     model: VAESpec | LadderVAESpec,
     *,
@@ -257,7 +247,7 @@ def run(
     )
     return fit(
         spec,
-        dataset(),
+        halves(levels=(16, 10)),
         execution=Execution(threads=1, precision=precision),
         checkpoint=checkpoint,
         checkpoint_seconds=seconds,
@@ -271,7 +261,7 @@ def test_one_batch_is_overfitted_and_labels_tell_the_halves(name: str, precision
     fitted = run(FAMILIES[name], steps=150, precision=precision)
     losses = [record["loss_bound"] for record in fitted.history]
     assert losses[-1] < 0.5 * losses[0], losses
-    model = restore(FAMILIES[name], Event.of(dataset()), fitted.weights)
+    model = restore(FAMILIES[name], Event.of(halves(levels=(16, 10))), fitted.weights)
     assert isinstance(model, VAE | LadderVAE)
     for label, bright, dark in ((0, slice(0, 4), slice(4, 8)), (1, slice(4, 8), slice(0, 4))):
         drawn = model.sample(Draws(seed=0, start=0, stop=8), torch.full((8,), label), SamplingSpec())

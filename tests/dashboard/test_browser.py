@@ -21,7 +21,7 @@ WAIT = 60_000  # milliseconds
 def server(smoke_story: Story) -> str:
     """The address of the stack's dashboard, on a store in which `step_sweep` was executed at smoke scale."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
+        pytest.skip("needs Chromium, which .ci/run installs")
     return smoke_story.stack.services["dashboard"].url
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from workbench.recognition.activations import activations, latents, layers, randomised
 from workbench.recognition.bayes import Bayes, Point, bound_classifier, density_classifier
-from workbench.recognition.corruptions import CORRUPTIONS
+from workbench.recognition.corruptions import CORRUPTIONS, SEVERITIES
 from workbench.recognition.probes import PROBES, Fitted, accuracy, choose, fit_probe
 from workbench.recognition.readouts import Probe, principal
 
 __all__ = [
     "CORRUPTIONS",
     "PROBES",
+    "SEVERITIES",
     "Bayes",
     "Fitted",
     "Point",

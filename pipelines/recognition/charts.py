@@ -23,8 +23,7 @@ EVALUATIONS = (
 WRONG = "From the left: the image, the same with noise added, and what the network restores from that under each class."
 CORRUPTIONS = (
     "The same test images under noise, blur, shift and less contrast, at three severities; means over seeds, "
-    "each method at the most labels that it was tried with. Generative classifiers are tried on fewer images. Click "
-    "the legend to single one out."
+    "each method at the most labels that it was tried with. Click the legend to single one out."
 )
 
 

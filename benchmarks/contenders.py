@@ -232,8 +232,16 @@ class DenoisingDiffusionPytorch(Peer):
         return update
 
     def draw(self, data: Dataset, sampler: str, rows: int, nfe: int, execution: Execution) -> Tensor:
-        inner: Any = self._network
-        sampling: Any = self._make(inner.model, nfe).eval()
+        network: Any = self._network
+        network = network.model
+
+        def unguided(x: Tensor, t: Tensor, classes: Tensor, **_: object) -> tuple[Tensor, Tensor]:
+            # release 2.3.4 returns one value for a scale of 1 where its samplers unpack two
+            said = network(x, t, classes, cond_drop_prob=0.0)
+            return said, said
+
+        network.forward_with_cond_scale = unguided
+        sampling: Any = self._make(network, nfe).eval()
         torch.manual_seed(0)
         with torch.no_grad(), self.autocast(execution):
             drawn = [sampling.sample(labels, cond_scale=1.0) for labels in _labels(data, rows)]

@@ -35,12 +35,13 @@ class Judges:
             assert isinstance(judge, Classifier)
             self._classifiers[name] = judge
         self._random = metrics.RandomConv(data.shape[0])
-        self._real = self._features(data.test.images[:rows])
+        self._test = self._features(data.test.images[:rows])
+        self._validation = self._features(data.validation.images[:rows])
 
-    def distances(self, images: Tensor) -> dict[str, float]:
-        """The distance of drawn images [N, C, H, W] from the test split in each space."""
-        drawn = self._features(images)
-        return {name: distances.frechet(drawn[name], self._real[name]) for name in drawn}
+    def distances(self, images: Tensor, *, validation: bool = False) -> dict[str, float]:
+        """The distance of drawn images [N, C, H, W] from the test split, or the validation split, in each space."""
+        drawn, real = self._features(images), self._validation if validation else self._test
+        return {name: distances.frechet(drawn[name], real[name]) for name in drawn}
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         floats = to_float(images, self.data.levels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Arguments:
     """CPU threads; 0: as many as there are CPUs."""
     judge_images: int = 150_000
     """Training images of each of the two judging classifiers."""
+    only: str = ""
+    """Only contenders whose names contain this."""
     out: Path = RESULTS
     """Folder for the table as Markdown and JSON."""
 
@@ -85,13 +88,36 @@ def main() -> int:
         ]
         plan.append((Workbench(), arguments.seconds / REACHED_IN))
         for contender, seconds in plan:
+            if arguments.only not in contender.name:
+                continue
             print(f"training {contender.name} for {seconds:.0f} s", flush=True)
             seen = contender.train(data, seconds, execution)
             sampler, values, speed = best(contender, judges, arguments, execution)
             report.rows.append(_row(contender.name, sampler, seconds, seen, values, speed))
+            report.notes = compared(report.rows)
             report.publish(arguments.out)  # each time: an interrupt leaves what was measured
 
     return run(Arguments, measure, name="peers")
+
+
+def compared(rows: Sequence[Row]) -> list[str]:
+    """What the table says of the workbench and of the best peer: the ratios of distances and of speeds."""
+    ours = [row for row in rows if row["network"] == Workbench.name]
+    peers = [row for row in rows if row["images seen"] and row["network"] != Workbench.name]
+    notes = []
+    for column in (name for name in rows[0] if name.startswith("frechet")):
+        for row in ours if peers else ():
+            best = min(peers, key=lambda peer: float(peer[column]))
+            ratio = float(best[column]) / float(row[column])
+            notes.append(
+                f"{column}: that of the best peer, {best['network']}, after {best['training seconds']:g} s is "
+                f"{ratio:.3g} times the workbench's after {row['training seconds']:g} s."
+            )
+    if ours and peers:
+        fastest = max(peers, key=lambda peer: float(peer["images/s drawn"]))
+        ratio = float(ours[0]["images/s drawn"]) / float(fastest["images/s drawn"])
+        notes.append(f"Images a second: {ratio:.3g} times those of the fastest peer, {fastest['network']}.")
+    return notes
 
 
 def _row(name: str, sampler: str, seconds: float, seen: int, values: dict[str, float], speed: float) -> Row:

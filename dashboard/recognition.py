@@ -29,6 +29,7 @@ def section(source: Source, rows: pd.DataFrame, axes: Axes) -> None:
         return
     look = looks(axes.names)
     _layers(kept, look)
+    _training(rows, axes, look)
     _bayes(source, kept, look)
     _confusions(kept, look)
     _corruptions(kept, look)
@@ -54,6 +55,18 @@ def _layers(kept: pd.DataFrame, look: dict[str, Look]) -> None:
         alt="Validation accuracy of a linear readout by layer and noise level, and a map of the features of a cell",
     )
     st.caption(charts.LAYERS)
+
+
+def _training(rows: pd.DataFrame, axes: Axes, look: dict[str, Look]) -> None:
+    along = evidence.along_training(rows, axes)
+    if along.empty:
+        return
+    st.header("Along the training", anchor="training")
+    st.altair_chart(
+        charts.training_chart(along, look[evidence.LAST].colour, width=420, height=300),
+        alt="Error of features and distance of samples of checkpoints of one training",
+    )
+    st.caption(charts.TRAINING)
 
 
 def _bayes(source: Source, kept: pd.DataFrame, look: dict[str, Look]) -> None:

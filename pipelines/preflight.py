@@ -47,17 +47,18 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
     per_evaluation: dict[ModelSpec, float] = {}
     result = {}
     for stage in stages:
-        spec = stage.spec
+        spec, readouts = stage.spec, 0.0
         if isinstance(spec, TrialSpec):
             _check_sampling(spec)
         if isinstance(spec, ReferenceSpec):
             _check_measures(spec.measures, spec.rows, len(dataset.test))
         if isinstance(spec, (FeatureSpec, RecognitionSpec)):
             checks.check(spec, event)
+            readouts = checks.readout_seconds(spec, dataset)
         fit, work = _evaluations(stage, dataset)
         if isinstance(fit, FitSpec):
             require_own_data(fit)
-        seconds = FIXED_SECONDS.get(stage.kind, 0.0)
+        seconds = FIXED_SECONDS.get(stage.kind, 0.0) + readouts
         if fit is not None and work:
             if fit.model not in per_evaluation:
                 per_evaluation[fit.model] = seconds_per_evaluation(fit.model, event)

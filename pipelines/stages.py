@@ -69,15 +69,6 @@ def trial(work: Work) -> Product:
     given = labels if labels is not None else torch.full((len(shown),), -1)
     arrays = {"images": shown.numpy(), "labels": given.numpy(), **(rows.trace or {})}
     np.savez_compressed(work.folder / SAMPLES, allow_pickle=False, **arrays)
-    needed = reference_of(spec)
-    real, train = shared.reference_rows(work, needed)
-    generated = shared.described(
-        rows.images, labels, data, spec.measures, shared.classifier(work, spec.measures)
-    )
-    wanted = [name for name in spec.measures.names if labels is not None or name != "recognised"]
-    values = metrics.measure(wanted, spec.measures.extractors, generated, real, train, MEASURE_SEED)
-    measured = {names.QUALITY + names.stored(name): value for name, value in values.items()}
-    floors = starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
     of_fit = starting_with(names.QUALITY, source.metrics)
     probed: dict[str, float] = {}
     probe_tags: dict[str, str] = {}
@@ -86,10 +77,24 @@ def trial(work: Work) -> Product:
         probed, probe_tags = probes.take(spec.measures.probes, network, data, spec.sampling, execution)
     pictures, picture_tags = latent.take(network, data, execution, work.folder)
     return Product(
-        metrics=of_fit | rows.cost | floors | measured | probed,
+        metrics=of_fit | rows.cost | measured(work, spec, data, rows) | probed,
         tags={names.TAG_FIT_RUN: source.run_id, **probe_tags, **picture_tags},
         images={"samples": drawing.grid(shown), **pictures},
     )
+
+
+def measured(work: Work, spec: TrialSpec, data: Dataset, rows: Drawn) -> dict[str, float]:
+    """The measures of drawn rows and their floors, by the names under which they are stored."""
+    assert isinstance(spec.measures, MeasureSpec)
+    needed = reference_of(spec)
+    real, train = shared.reference_rows(work, needed)
+    generated = shared.described(
+        rows.images, rows.labels, data, spec.measures, shared.classifier(work, spec.measures)
+    )
+    wanted = [name for name in spec.measures.names if rows.labels is not None or name != "recognised"]
+    values = metrics.measure(wanted, spec.measures.extractors, generated, real, train, MEASURE_SEED)
+    quality = {names.QUALITY + names.stored(name): value for name, value in values.items()}
+    return quality | starting_with(names.FLOOR, work.inputs[key(needed)].metrics)
 
 
 def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: Execution) -> Drawn:

@@ -16,6 +16,7 @@ from workbench.expansion import Trial
 from workbench.identity import canonical, key, to_json
 from workbench.spec import (
     Arm,
+    CheckpointSpec,
     ClassifierSpec,
     DataSpec,
     DiffusionSpec,
@@ -71,6 +72,8 @@ def needed(spec: TrialSpec | RecognitionSpec, arm: Arm, scale: Scale) -> Iterato
             yield from _fit_stages(fit, _told_apart(fit), scale)
         if isinstance(spec.by, ReadoutSpec):
             yield _features_stage(spec.by.features, scale)
+            if spec.by.drawn is not None:
+                yield from needed(spec.by.drawn, arm, scale)
         return
     if isinstance(spec.source, FitSpec):
         varied = tuple((path, value) for path, value in arm if path.startswith("source.") or "." not in path)
@@ -89,6 +92,8 @@ def reference_of(spec: TrialSpec) -> ReferenceSpec:
 def _told_apart(fit: FitSpec) -> Arm:
     """What tells apart the fits of one network in a study of classification: its images, its labels, its start."""
     told: list[tuple[str, Any]] = [("images", fit.budget.images_seen)]
+    if isinstance(fit.budget, CheckpointSpec):
+        told.append(("of", fit.budget.whole_images))
     if isinstance(fit.model, ClassifierSpec):
         told.append(("width", fit.model.width))
     told += [("labelled", fit.data.labelled)] * (fit.data.labelled != 1)

@@ -105,7 +105,7 @@ def fit(
     while position.step < steps:
         rows = batch_rows(spec.seed, position.step, batch, len(images)).to(execution.device)
         x_0, y = to_float(images[rows], dataset.levels), labels[rows]
-        rate = learning_rate(spec.optimiser, position.step * batch, spec.budget.images_seen)
+        rate = learning_rate(spec.optimiser, position.step * batch, spec.budget.decay_images)
         for index, (objective, optimiser) in enumerate(zip(objectives, optimisers, strict=True)):
             generator = rng.stream(spec.seed, f"loss {objective.name}", position.step)
             with torch.random.fork_rng(devices=[]):  # dropout draws from the global stream
@@ -207,10 +207,10 @@ def adam(parameters: list[nn.Parameter], spec: OptimiserSpec) -> torch.optim.Ada
     )
 
 
-def learning_rate(spec: OptimiserSpec, images_seen: int, images_total: int) -> float:
+def learning_rate(spec: OptimiserSpec, images_seen: int, decay_images: int) -> float:
     """Linear warm-up over `warmup_images`, then half a cosine down to `final_fraction` of the rate."""
     warmup = min(1.0, (images_seen + 1) / max(spec.warmup_images, 1))
-    cosine = 0.5 * (1 + math.cos(math.pi * min(images_seen / images_total, 1.0)))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(images_seen / decay_images, 1.0)))
     return spec.learning_rate * warmup * (spec.final_fraction + (1 - spec.final_fraction) * cosine)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from pipelines.axes import log_ticks
-from pipelines.vocabulary import NEUTRAL, Look, word
+from pipelines.recognition import evidence
+from pipelines.vocabulary import NEUTRAL, Look, axis_title, measure, word
 
 CELL = 44  # pixels
 MOST_POINTS = 4_800  # of the maps of all cells together: Altair draws no more than 5,000 rows
@@ -19,6 +21,10 @@ LAYERS = (
 )
 EVALUATIONS = (
     "Each class asks for evaluations until it is clearly behind. Lines: training seeds and, bold, their mean."
+)
+TRAINING = (
+    "One training as it stood at several times: the error of a linear readout of its features, and the distance of its "
+    "samples from real images. Lines: training seeds and, bold, their mean."
 )
 WRONG = "From the left: the image, the same with noise added, and what the network restores from that under each class."
 CORRUPTIONS = (
@@ -144,6 +150,43 @@ def evaluations_chart(curves: pd.DataFrame, look: Mapping[str, Look], *, height:
         alt.Chart(means).mark_line(strokeWidth=2.5, point=True).encode(x=x, y=y, color=colour, tooltip=tips)
     )
     return alt.LayerChart(layer=[seeds, strong], height=height)
+
+
+def training_chart(
+    rows: pd.DataFrame, colour: str, *, width: int = 300, height: int = 240
+) -> alt.HConcatChart:
+    """How the checkpoints of one training classify and how they draw, against the share of the training: each seed a
+    faint line, the geometric mean over seeds a strong one. `rows` are those of `evidence.along_training`. Raises
+    ValueError where there are none."""
+    if rows.empty:
+        raise ValueError("no checkpoint of a training was tried")
+    x = alt.X(
+        "share:Q",
+        title="Share of the training",
+        scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(values=sorted(set(rows["share"])), format=".3~g", grid=False),
+    )
+    panels = []
+    for name in ("error", evidence.DRAWN):
+        one = rows.rename(columns={name: "value"})[["share", "seed", "value"]]
+        means = one.groupby("share")["value"].agg(lambda values: np.exp(np.log(values).mean())).reset_index()
+        y = alt.Y("value:Q", title=axis_title(name), scale=alt.Scale(zero=False))
+        tips = [
+            alt.Tooltip("share:Q", format=".3~g"),
+            alt.Tooltip("value:Q", title=measure(name).title, format=".3~g"),
+        ]
+        seeds = (
+            alt.Chart(one)
+            .mark_line(strokeWidth=1, opacity=0.4, color=colour)
+            .encode(x=x, y=y, detail="seed:N")
+        )
+        strong = (
+            alt.Chart(means)
+            .mark_line(strokeWidth=2.5, color=colour, point=alt.OverlayMarkDef(color=colour, size=60))
+            .encode(x=x, y=y, tooltip=tips)
+        )
+        panels.append(alt.LayerChart(layer=[seeds, strong], width=width, height=height))
+    return alt.hconcat(*panels, spacing=36)
 
 
 def confusion_chart(classes: list[str], counts: list[list[int]], *, side: int = 340) -> alt.LayerChart:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 CORRUPTED_SETS = 12  # four corruptions at three severities
 PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
+LAYERS = 5  # of the default network
+CELL_SECONDS, READOUT_SECONDS = (
+    2e-4,
+    1.5e-3,
+)  # a training row: of one linear readout, of one and the choice of its penalty
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 
@@ -62,11 +67,25 @@ def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
     """Evaluations of one row by the network of a trial of classification."""
     by = spec.by
     if isinstance(by, ReadoutSpec):
-        return 0.0
+        return 0.0 if by.drawn is None else float(by.drawn.sampling.rows * by.drawn.sampling.nfe)
     if isinstance(by, SupervisedSpec):
         return float(len(dataset.test) + CORRUPTED_SETS * by.corrupted_rows)
     rows = (by.rows + CORRUPTED_SETS * by.corrupted_rows) * len(dataset.classes)
     return rows * (PRUNED * by.pairs if isinstance(by.fit.model, DiffusionSpec) else 1.0)
+
+
+def readout_seconds(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> float:
+    """About the seconds of the readouts that are fitted on features: of the cells of the choice of a layer, or of a
+    trial."""
+    if isinstance(spec, FeatureSpec):
+        if spec.of != "activations":
+            return 0.0
+        cells = len(spec.times) * len(spec.sides) * (len(spec.layers) or LAYERS)
+        return cells * min(spec.grid_rows, len(dataset.train)) * CELL_SECONDS
+    if not isinstance(spec.by, ReadoutSpec):
+        return 0.0
+    share = min(spec.by.labelled, spec.by.features.train_share)
+    return spec.by.draws * share * len(dataset.train) * READOUT_SECONDS
 
 
 def _check_features(spec: FeatureSpec, event: Event) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from pipelines.axes import Axes, finished
+from workbench.presets.methods import CHECKPOINTS
 
 EVIDENCE, WRONG = "recognition.json", "wrong.png"
+DRAWN = "frechet[cnn]"  # of samples of the fit whose features are read
+LAST = "diffusion_last"  # of CHECKPOINTS
 FIRST = ("diffusion_features", "diffusion_bayes", "cnn")  # shown first where there are many
 Kept = Mapping[str, Any]
 
@@ -56,6 +59,19 @@ def corruptions(kept: pd.DataFrame) -> pd.DataFrame:
 def curves(kept: pd.DataFrame) -> pd.DataFrame:
     """One row a step of a generative classifier: `method`, `seed`, `pairs`, `evaluations` an image, `accuracy`."""
     return _long(kept, "curve", ["pairs", "evaluations", "accuracy"])
+
+
+def along_training(rows: pd.DataFrame, axes: Axes) -> pd.DataFrame:
+    """One row a checkpoint and seed: the `share` of the training, `seed`, and the columns `error` and DRAWN; none for a
+    study without checkpoints."""
+    assert axes.series is not None
+    done = finished(rows)
+    columns = ["share", "seed", "error", DRAWN]
+    if DRAWN not in done:
+        return pd.DataFrame(columns=columns)
+    found = done[done[axes.series].isin(CHECKPOINTS)].dropna(subset=["error", DRAWN])
+    shares = found[axes.series].map(CHECKPOINTS).astype(float)
+    return found.assign(share=shares)[columns].sort_values(["seed", "share"], ignore_index=True)
 
 
 def choices(kept: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -38,6 +38,7 @@ TRAIN, VALIDATION, TEST, CORRUPTED = range(4)  # addresses of the noise
 
 # Images [N, *S] and the address of their noise -> features [N, D].
 View = Callable[[Tensor, int], Tensor]
+Cell = tuple[str, float, int]  # layer, noise level t, cells a side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +131,19 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
             execution=execution,
         )
 
-    cells: dict[tuple[str, float, int], tuple[Tensor, Tensor]] = {}
-    for at in spec.times:
-        of_train = looked(train.images[few[0]], at, TRAIN)
-        of_held_out = looked(held_out.images[few[1]], at, VALIDATION)
-        for layer, side in of_train:
-            cells[layer, at, side] = of_train[layer, side], of_held_out[layer, side]
-    best, accuracies = choose(cells, train.labels[few[0]], held_out.labels[few[1]], classes=len(data.classes))
+    mapped: dict[Cell, Tensor] = {}
+
+    def cells() -> Iterator[tuple[Cell, Tensor, Tensor]]:
+        for at in spec.times:
+            of_train = looked(train.images[few[0]], at, TRAIN)
+            of_held_out = looked(held_out.images[few[1]], at, VALIDATION)
+            for layer, side in of_train:
+                mapped[layer, at, side] = of_held_out[layer, side][:MAPPED_ROWS].clone()
+                yield (layer, at, side), of_train[layer, side], of_held_out[layer, side]
+
+    best, accuracies = choose(
+        cells(), train.labels[few[0]], held_out.labels[few[1]], classes=len(data.classes)
+    )
     layer, at, side = best
     grid = [
         {"layer": cell[0], "time": cell[1], "side": cell[2], "accuracy": value}
@@ -164,7 +171,7 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
             "time": at,
             "side": side,
             "grid": grid,
-            "map": _map(cells, accuracies, held_out.labels),
+            "map": _map(mapped, accuracies, held_out.labels),
         },
         metrics={
             "chosen_time": at,
@@ -175,19 +182,13 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
     )
 
 
-def _map(
-    cells: dict[tuple[str, float, int], tuple[Tensor, Tensor]],
-    accuracies: dict[tuple[str, float, int], float],
-    labels: Tensor,
-) -> dict[str, Any]:
+def _map(mapped: dict[Cell, Tensor], accuracies: dict[Cell, float], labels: Tensor) -> dict[str, Any]:
     """A flat picture of validation rows at each layer and noise level, at the better grid: their first two principal
     components, scaled to unit deviation."""
     places: dict[str, list[list[float]]] = {}
-    for layer, at in dict.fromkeys((layer, at) for layer, at, _ in cells):
-        side = max(
-            (s for ly, t, s in cells if (ly, t) == (layer, at)), key=lambda s: accuracies[layer, at, s]
-        )
-        rows = cells[layer, at, side][1][:MAPPED_ROWS]
+    for layer, at in dict.fromkeys((layer, at) for layer, at, _ in mapped):
+        sides = (side for name, t, side in mapped if (name, t) == (layer, at))
+        rows = mapped[layer, at, max(sides, key=lambda side: accuracies[layer, at, side])]
         flat = principal(rows, 2)(rows)
         places[f"{layer}@{at:g}"] = (flat / flat.std(0).clamp_min(1e-6)).double().round(decimals=2).tolist()
     return {"labels": labels[:MAPPED_ROWS].tolist(), "places": places}

@@ -34,10 +34,12 @@ def parts(rows: pd.DataFrame, axes: Axes, save: Save, folder: Path, fetch: Fetch
         return kept
 
     kept = evidence.gathered(rows, axes, read, PROBLEMS)
-    return list(_parts(kept, axes, save, folder, fetch)) if len(kept) else []
+    return list(_parts(rows, kept, axes, save, folder, fetch)) if len(kept) else []
 
 
-def _parts(kept: pd.DataFrame, axes: Axes, save: Save, folder: Path, fetch: Fetch) -> Iterator[str]:
+def _parts(
+    rows: pd.DataFrame, kept: pd.DataFrame, axes: Axes, save: Save, folder: Path, fetch: Fetch
+) -> Iterator[str]:
     look = looks(axes.names)
     classes = next(iter(kept["evidence"]))["classes"]
     choices = evidence.choices(kept)
@@ -46,6 +48,15 @@ def _parts(kept: pd.DataFrame, axes: Axes, save: Save, folder: Path, fetch: Fetc
         yield f"## Where the features are: {look[name].label}"
         yield save("layers", partial(charts.layers_chart, choice, classes), "Layer and noise level")
         yield charts.LAYERS
+    along = evidence.along_training(rows, axes)
+    if len(along):
+        yield "## Along the training"
+        yield save(
+            "training",
+            partial(charts.training_chart, along, look[evidence.LAST].colour),
+            "Error and distance along the training",
+        )
+        yield charts.TRAINING
     curves = evidence.curves(kept)
     if len(curves):
         yield "## The model as a classifier"

@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines import drawing, names, shared
+from pipelines import drawing, names, shared, stages
 from pipelines.recognition.evidence import EVIDENCE, WRONG
 from pipelines.recognition.features import CHOICE, corrupted, stored
 from pipelines.stage import Done
@@ -83,11 +83,19 @@ def trial(work: Work) -> Product:
         told.wrong.save(work.folder / WRONG, optimize=True)
     fit = fit_of(spec)
     source = work.inputs[key(fit)] if fit is not None else None
+    drawn: dict[str, float] = {}
+    pictures: dict[str, Image] = {}
+    if source is not None and isinstance(spec.by, ReadoutSpec) and spec.by.drawn is not None:
+        rows = stages.drawn(work, spec.by.drawn, source, data, execution)
+        drawn = stages.measured(work, spec.by.drawn, data, rows)
+        pictures = {"samples": drawing.grid(to_display(rows.images, data.levels))}
     return Product(
         metrics={names.QUALITY + names.stored(name): value for name, value in measured.items()}
         | _inherited(source)
-        | {names.COST + name: value for name, value in told.cost.items()},
+        | {names.COST + name: value for name, value in told.cost.items()}
+        | drawn,
         tags={names.TAG_FIT_RUN: source.run_id} if source is not None else {},
+        images=pictures,
     )
 
 
@@ -128,7 +136,9 @@ def by_readout(work: Work, by: ReadoutSpec, seed: int, data: Dataset) -> Told:
             classes=classes,
             seed=seed,
         )
+        asked = time.perf_counter()
         told = fitted.probe(rows["test"]).argmax(1)
+        answering = 1000 * (time.perf_counter() - asked) / len(told)
         clean.append(_accuracy(told, data.test.labels))
         for name, severity in _tried(by.features.corrupted_rows):
             damaged = rows[f"{name}.{severity}"]
@@ -146,7 +156,7 @@ def by_readout(work: Work, by: ReadoutSpec, seed: int, data: Dataset) -> Told:
             **{n.removeprefix(names.QUALITY): v for n, v in done.metrics.items() if n.startswith(prefix)},
         },
         cost={
-            "classify_seconds": done.metrics[names.COST + "classify_seconds"],
+            "classify_seconds": done.metrics[names.COST + "classify_seconds"] + answering,
             "readout_seconds": (time.perf_counter() - began) / by.draws,
         },
         evidence={"choice": choice} if choice else {},

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import limit, timing
-from benchmarks.report import Report, markdown
+from benchmarks.peers import compared
+from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
 from workbench.spec import with_fields
 
@@ -49,3 +50,20 @@ def test_a_report_says_what_where_and_how(tmp_path: Path, capsys: pytest.Capture
 
 def test_numbers_are_shown_to_three_digits() -> None:
     assert markdown([{"n": 0.012345}, {"n": 12345}]).splitlines()[2:] == ["| 0.0123 |", "| 12,345 |"]
+
+
+def test_peers_are_compared_by_the_best_of_them() -> None:
+    def row(name: str, seconds: float, distance: float, speed: float) -> Row:
+        return {
+            "network": name,
+            "training seconds": seconds,
+            "images seen": 1,
+            "frechet[cnn]": distance,
+            "images/s drawn": speed,
+        }
+
+    ours, peers = row("workbench", 480.0, 2.0, 90.0), [row("a", 480.0, 40.0, 9.0), row("b", 480.0, 30.0, 3.0)]
+    quality, speed = compared([ours, *peers])
+    assert "the best peer, b, after 480 s is 15 times the workbench's after 480 s" in quality
+    assert "10 times those of the fastest peer, a" in speed
+    assert compared([ours]) == compared(peers) == []

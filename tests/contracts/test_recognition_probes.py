@@ -108,9 +108,8 @@ def test_the_cell_that_knows_is_chosen_and_of_equals_the_first() -> None:
     labels, truth = torch.arange(90) % CLASSES, torch.arange(30) % CLASSES
     noise = (torch.randn(90, 6, generator=stream(0, "a")), torch.randn(30, 6, generator=stream(0, "b")))
     knows = rows_of(90, apart=12, name="train")[0], rows_of(30, apart=12, name="validation")[0]
-    chosen, table = choose(
-        {"noise": noise, ("middle", 0.1): knows, ("up", 0.1): knows}, labels, truth, CLASSES
-    )
+    cells = (("noise", *noise), (("middle", 0.1), *knows), (("up", 0.1), *knows))
+    chosen, table = choose(cells, labels, truth, CLASSES)
     assert chosen == ("middle", 0.1)
     assert table["middle", 0.1] == table["up", 0.1] == 1.0 and table["noise"] < 0.7
 
@@ -149,4 +148,4 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="validation: features"):
         fit_probe("knn", train, labels, train[:, 1:], labels, CLASSES, 0)
     with pytest.raises(UserError, match="cells: none given"):
-        choose({}, labels, labels, CLASSES)
+        choose((), labels, labels, CLASSES)

@@ -16,6 +16,7 @@ from workbench.rng import stream
 from workbench.spec import (
     BackboneSpec,
     BudgetSpec,
+    CheckpointSpec,
     ClassifierSpec,
     DiffusionSpec,
     FitSpec,
@@ -95,6 +96,17 @@ def test_a_continued_fit_is_the_straight_one(
     assert continued.weights.keys() == straight.weights.keys()
     assert all(torch.equal(continued.weights[name], straight.weights[name]) for name in straight.weights)
     assert len(continued.history) == len(straight.history)
+
+
+def test_a_checkpoint_is_the_longer_training_as_it_stood_then() -> None:
+    whole = spec(MODELS["continuous"])
+    early = replace(whole, budget=CheckpointSpec(images_seen=7 * 16, batch_size=16, whole_images=20 * 16))
+
+    def told(one: FitSpec) -> list[tuple[float, float]]:
+        return [(record["loss_denoising"], record["learning_rate"]) for record in run(one).history]
+
+    shorter = replace(whole, budget=BudgetSpec(images_seen=7 * 16, batch_size=16))
+    assert told(early) == told(whole)[:7] != told(shorter)
 
 
 def test_a_checkpoint_of_another_fit_is_left_alone(tmp_path: Path) -> None:

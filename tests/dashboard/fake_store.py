@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipelines import axes, names, verdict
 from pipelines.recognition import evidence
+from workbench.presets.methods import CHECKPOINTS
 from workbench.spec import Arm, Study
 
 RATE = {"ddpm": 1.0, "ddim": 1.4, "euler": 1.5, "heun": 2.0, "dpmpp_2m": 2.6, "dpmpp_3m": 2.7, "unipc": 2.8}
@@ -104,6 +105,8 @@ def _told(method: str, labelled: float, noise: float) -> dict:
         found["misled"] = 2 * error
     if method.startswith("diffusion") and "bayes" not in method:
         found |= {"chosen_time": 0.05, "chosen_behind_middle": 1.0}
+    if method in CHECKPOINTS:
+        found |= {"frechet[cnn]": 2 / CHECKPOINTS[method] * np.exp(noise)}
     return found
 
 

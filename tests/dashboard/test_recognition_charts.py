@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_store import evidence_of
@@ -83,6 +84,18 @@ def test_the_heat_map_shows_the_better_grid_and_frames_the_chosen_cell() -> None
     assert {point["cell"] for point in points} == {cell["cell"] for cell in cells}
 
 
+def test_checkpoints_are_told_by_their_share_of_the_training_with_the_mean_of_logarithms() -> None:
+    found = rows().replace({"method": {"cnn": "diffusion_quarter"}})
+    drawn = found["method"] == "diffusion_quarter"
+    found["frechet[cnn]"] = np.where(drawn, np.where(found["seed"] == 0, 1.0, 4.0), np.nan)
+    along = evidence.along_training(found[found["labelled"] == 1.0], AXES)
+    assert along["share"].tolist() == [0.25, 0.25] and along["frechet[cnn]"].tolist() == [1.0, 4.0]
+    chart = charts.training_chart(along, "teal").to_dict()
+    means = [data for data in chart["datasets"].values() if "seed" not in data[0]]
+    assert [one["value"] for data in means for one in data] == pytest.approx([0.1, 2.0])
+    assert evidence.along_training(rows(), AXES).empty
+
+
 def test_shares_of_a_confusion_are_of_the_true_class() -> None:
     chart = charts.confusion_chart(["shirt", "boot"], [[3, 1], [0, 0]]).to_dict()
     cells = next(iter(chart["datasets"].values()))
@@ -104,6 +117,8 @@ def test_what_there_is_none_of_is_told() -> None:
         charts.evaluations_chart(evidence.curves(nothing), LOOK)
     with pytest.raises(ValueError, match="no trial was tried"):
         charts.corruptions_chart(evidence.corruptions(nothing.iloc[:0]), LOOK)
+    with pytest.raises(ValueError, match="no checkpoint"):
+        charts.training_chart(evidence.along_training(rows(), AXES), "teal")
 
 
 def test_a_map_of_many_cells_stays_below_what_altair_draws() -> None:

@@ -111,6 +111,9 @@ def test_a_readout_needs_its_features_and_these_the_fit_that_they_are_of() -> No
     fit, features = needed(spec, (), "smoke")
     assert (fit.kind, features.kind) == ("fit", "features")
     assert features.needs == (fit.key,)
+    early = method(DataSpec(), "smoke", method="diffusion_quarter", labelled=0.1)
+    kinds = [stage.kind for stage in {stage.key: stage for stage in needed(early, (), "smoke")}.values()]
+    assert kinds == ["fit", "features", "fit", "reference"]  # the fit, and the classifier of the measures
     (pixels,) = needed(method(DataSpec(), "smoke"), (), "smoke")
     assert pixels.kind == "features" and pixels.needs == ()
 
@@ -125,6 +128,10 @@ def test_the_estimate_counts_what_is_looked_at() -> None:
         draws=3,
         train_share=0.5,
     )
+    assert checks.readout_seconds(replace(spec, grid_rows=200), DIGITS) == 2 * checks.readout_seconds(
+        spec, DIGITS
+    )
+    assert checks.readout_seconds(FeatureSpec(of="pixels", data=DataSpec()), DIGITS) == 0
     # 575 of 1,150 training rows, 147 of validation and 500 of test three times; 100 and 147 at two noise levels
     assert checks.rows_looked_at(spec, DIGITS) == 3 * (575 + 147 + 500) + 2 * (100 + 147)
 

@@ -8,9 +8,9 @@ import studies
 from pipelines.vocabulary import LABELS
 from workbench.identity import key
 from workbench.presets.families import family
-from workbench.presets.methods import FEWEST, METHODS, method
+from workbench.presets.methods import CHECKPOINTS, FEWEST, LONGER, METHODS, method
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of
+from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of, with_seed
 
 ARMS = studies.study("features").arms
 
@@ -54,6 +54,23 @@ def test_few_labels_are_seen_by_the_readout_and_by_the_supervised_network_alone(
     few, all_of_them = fit("cnn", 0.01), fit("cnn")
     assert few.data.labelled == 0.01 and all_of_them.data.labelled == 1.0
     assert few.budget.images_seen == pytest.approx(FEWEST * all_of_them.budget.images_seen, abs=1)
+
+
+def test_checkpoints_are_of_one_training_and_of_one_fit_what_is_told_and_what_is_drawn() -> None:
+    whole = fit("diffusion_last", 0.1)
+    assert key(whole) == key(fit("diffusion_features"))
+    for name, share in CHECKPOINTS.items():
+        by = with_seed(method(DataSpec(), "quick", method=name, labelled=0.1), 2).by
+        assert isinstance(by, ReadoutSpec) and by.drawn is not None and by.features.source is not None
+        assert key(by.drawn.source) == key(by.features.source) and by.drawn.sampling.seed == 2
+        budget = by.features.source.budget
+        assert budget.images_seen == pytest.approx(share * whole.budget.images_seen, abs=1)
+        assert budget.decay_images == whole.budget.images_seen
+
+
+def test_the_cnn_trained_longer_differs_in_that_alone() -> None:
+    one, longer = fit("cnn"), fit("cnn_best")
+    assert longer.budget.images_seen == LONGER * one.budget.images_seen and longer.model == one.model
 
 
 def test_the_trunk_from_scratch_differs_in_its_start_alone() -> None:

@@ -11,11 +11,13 @@ from workbench.registry import UserError, look_up
 from workbench.spec import (
     BayesSpec,
     BudgetSpec,
+    CheckpointSpec,
     ClassifierSpec,
     DataSpec,
     DiffusionSpec,
     FeatureSpec,
     FitSpec,
+    MeasureSpec,
     OptimiserSpec,
     Readout,
     ReadoutSpec,
@@ -32,28 +34,33 @@ class Effort:
     """How much is computed at a scale: training rows that the choice of a layer looks at, random choices of few labels,
     test rows that generative classifiers and corruptions see, pairs of noise level and noise."""
 
-    grid_rows: int = 5_000
+    grid_rows: int = 3_000
     draws: int = 3
     bayes_rows: int = 1_000
     pairs: int = 64
-    corrupted_rows: int = 100
+    corrupted_rows: int = 200
 
 
 EFFORTS: dict[Scale, Effort] = {
     "smoke": Effort(grid_rows=128, draws=1, bayes_rows=24, pairs=4, corrupted_rows=16),
-    "quick": Effort(grid_rows=1_000, bayes_rows=500),
+    "quick": Effort(grid_rows=1_000, bayes_rows=500, corrupted_rows=100),
     "standard": Effort(),
     "full": Effort(grid_rows=20_000, draws=5, bayes_rows=5_000, corrupted_rows=5_000),
 }
 
-# Training images in a second of one core of the classifiers of width 32 and 64.
-_SPEED = {"digits": (7_200, 5_900), "fashion_mnist": (1_670, 600)}
+# Training images a second of one core of the supervised CNN.
+_SPEED = {"digits": 7_200, "fashion_mnist": 1_670}
 SMALL = ClassifierSpec(width=32, features=64)
+LONGER = 3  # times the images of the CNN of equal cost, for one that is about as good as it gets
 FEATURES_BUDGET = 1 / 2  # of a family's seconds, for models whose features are looked at
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
-MISLED_BUDGET = (
-    1 / 4
-)  # of the budget of the diffusion model, where a shortcut is to be seen: it is learned at once
+MISLED_BUDGET = 1 / 4  # of a family's seconds, where a shortcut is to be seen: it is learned at once
+CHECKPOINTS = {  # of the diffusion model, after these shares of its training
+    "diffusion_last": 1.0,
+    "diffusion_half": 1 / 2,
+    "diffusion_quarter": 1 / 4,
+    "diffusion_sixteenth": 1 / 16,
+}
 FEWEST = 1 / 4  # of a supervised training's images, however few the labels are
 TRUNK_SHARE = 1 / 2  # of the images of the diffusion model, for a classifier on its trunk
 
@@ -62,9 +69,8 @@ def method(data: DataSpec, scale: Scale, *, method: str = "pixels", labelled: fl
     """A way to classify that sees the share `labelled` of the training labels.
 
     A readout of features of a model sees that share, while the model itself was trained on all images without labels; a
-    supervised network sees those images alone, and trains for as long as that diffusion model at all labels, for less
-    at few. Raises UserError for a method that is not known, and for few labels
-    of one that is trained with all.
+    supervised network sees those images alone, and trains for less at few labels. Raises UserError for a method that is
+    not known, and for few labels of one that is trained with all.
     """
     build = look_up(METHODS, method, "method")
     by = build(data, scale, labelled)
@@ -88,9 +94,18 @@ def _without_labels(data: DataSpec, scale: Scale, name: str, budget: float = 1.0
     fit = _source(data, scale, name, FEATURES_BUDGET * budget)
     model = fit.model
     assert isinstance(model, (DiffusionSpec, VAESpec))
-    if scale == "smoke":  # where budgets are alike, these are told apart still
-        fit = replace(fit, budget=replace(fit.budget, images_seen=int(budget * fit.budget.images_seen)))
     return replace(fit, model=replace(model, conditional=False))
+
+
+def _checkpoint(fit: FitSpec, share: float) -> FitSpec:
+    """The fit as it stands after a share of its training."""
+    whole = fit.budget.images_seen
+    if share == 1:
+        return fit
+    budget = CheckpointSpec(
+        images_seen=int(share * whole), batch_size=fit.budget.batch_size, whole_images=whole
+    )
+    return replace(fit, budget=budget)
 
 
 def _readout(features: FeatureSpec, scale: Scale, head: Readout, labelled: float) -> ReadoutSpec:
@@ -111,29 +126,45 @@ def _latents(data: DataSpec, scale: Scale) -> FeatureSpec:
     return replace(_pixels(data, scale), of="latents", source=_without_labels(data, scale, "vae"))
 
 
-def _activations(data: DataSpec, scale: Scale, budget: float = 1.0, share: float = 1.0) -> FeatureSpec:
+def _activations(data: DataSpec, scale: Scale) -> FeatureSpec:
     return replace(
         _pixels(data, scale),
         of="activations",
-        source=_without_labels(data, scale, "diffusion", budget),
+        source=_without_labels(data, scale, "diffusion"),
         grid_rows=EFFORTS[scale].grid_rows,
-        train_share=share,
     )
 
 
+def _at(features: FeatureSpec, share: float) -> FeatureSpec:
+    """The activations of a checkpoint after a share of the training."""
+    assert features.source is not None
+    return replace(features, source=_checkpoint(features.source, share))
+
+
 def _untrained(data: DataSpec, scale: Scale) -> FeatureSpec:
-    # Of the shortest fit, since its weights are drawn anew.
-    return replace(_activations(data, scale, 1 / 16), untrained=True)
+    # Of the earliest checkpoint, since its weights are drawn anew.
+    return replace(_at(_activations(data, scale), min(CHECKPOINTS.values())), untrained=True)
 
 
 def _of(features: Callable[[DataSpec, Scale], FeatureSpec], head: Readout = "logistic") -> _Build:
     return lambda data, scale, labelled: _readout(features(data, scale), scale, head, labelled)
 
 
-def _early(budget: float) -> _Build:
-    return lambda data, scale, labelled: _readout(
-        _activations(data, scale, budget, FEW), scale, "logistic", labelled
-    )
+def _early(share: float) -> _Build:
+    """A readout of the features of a checkpoint, beside what that checkpoint draws."""
+
+    def build(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
+        features = replace(_at(_activations(data, scale), share), train_share=FEW)
+        assert features.source is not None
+        drawn = family(data, scale, family="diffusion")
+        assert isinstance(drawn.measures, MeasureSpec)
+        measures = replace(drawn.measures, names=("frechet",), probes=())
+        return replace(
+            ReadoutSpec(features=features, labelled=labelled),
+            drawn=replace(drawn, source=features.source, measures=measures),
+        )
+
+    return build
 
 
 def _bayes(name: str) -> _Build:
@@ -155,33 +186,34 @@ def _bayes_misled(data: DataSpec, scale: Scale, labelled: float) -> BayesSpec:
 
 
 def _readout_misled(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
-    features = replace(_activations(data, scale, MISLED_BUDGET, FEW), corrupted_rows=0)
-    return _readout(features, scale, "logistic", labelled)
+    features = replace(
+        _activations(data, scale),
+        source=_without_labels(data, scale, "diffusion", MISLED_BUDGET),
+        train_share=FEW,
+        corrupted_rows=0,
+    )
+    return ReadoutSpec(features=features, labelled=labelled)
 
 
 def _cnn(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
-    return _supervised(data, scale, labelled, SMALL, cost=FEATURES_BUDGET, speed=0)
+    return _supervised(data, scale, labelled, cost=FEATURES_BUDGET)
 
 
 def _cnn_best(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
-    wide = ClassifierSpec(width=64, features=128, dropout=0.3)
-    return _supervised(data, scale, labelled, wide, cost=1.0, speed=1)
+    return _supervised(data, scale, labelled, cost=LONGER * FEATURES_BUDGET)
 
 
 def _cnn_misled(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
-    return replace(_supervised(data, scale, labelled, SMALL, cost=MISLED_BUDGET, speed=0), corrupted_rows=0)
+    return replace(_supervised(data, scale, labelled, cost=MISLED_BUDGET), corrupted_rows=0)
 
 
-def _supervised(
-    data: DataSpec, scale: Scale, labelled: float, model: ClassifierSpec, *, cost: float, speed: int
-) -> SupervisedSpec:
-    """A classifier trained for the share `cost` of the seconds of a family where it sees all labels; `speed` is the
-    column of its speed in the table."""
+def _supervised(data: DataSpec, scale: Scale, labelled: float, cost: float) -> SupervisedSpec:
+    """A classifier trained for the share `cost` of the seconds of a family where it sees all labels."""
     known = data.name if data.name in _SPEED else "fashion_mnist"
-    seconds = FIT_SECONDS[known].get(scale, 0.0)
-    images = SMOKE_IMAGES if scale == "smoke" else int(cost * seconds * _SPEED[known][speed])
+    whole = 2 * SMOKE_IMAGES if scale == "smoke" else FIT_SECONDS[known][scale] * _SPEED[known]
+    images = int(cost * whole)
     base = classifier_fit(data, scale)
-    return _on_labels(replace(base, model=model), scale, images, labelled)
+    return _on_labels(replace(base, model=SMALL), scale, images, labelled)
 
 
 def _on_labels(fit: FitSpec, scale: Scale, images: int, labelled: float) -> SupervisedSpec:
@@ -226,9 +258,7 @@ METHODS: dict[str, _Build] = {
     "diffusion_features": _of(_activations),
     "diffusion_knn": _of(_activations, "knn"),
     "diffusion_mlp": _of(_activations, "mlp"),
-    "diffusion_last": _early(1.0),
-    "diffusion_quarter": _early(1 / 4),
-    "diffusion_sixteenth": _early(1 / 16),
+    **{name: _early(share) for name, share in CHECKPOINTS.items()},
     "cnn": _cnn,
     "cnn_best": _cnn_best,
     "finetuned": _trunk(True),

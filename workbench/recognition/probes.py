@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,20 +54,20 @@ def fit_probe(
 
 
 def choose(
-    cells: Mapping[Cell, tuple[Tensor, Tensor]], labels: Tensor, validation_labels: Tensor, classes: int
+    cells: Iterable[tuple[Cell, Tensor, Tensor]], labels: Tensor, validation_labels: Tensor, classes: int
 ) -> tuple[Cell, dict[Cell, float]]:
     """The cell whose features tell the classes of validation rows apart best, and the validation accuracy of each.
 
-    A cell, as a layer at a noise level, has features of training and of validation rows, [N, D] and [M, D]. They are
-    compared by a logistic probe of one penalty; of equals the earlier cell is taken.
+    A cell, as a layer at a noise level, comes with features of training and of validation rows, [N, D] and [M, D],
+    which are not kept. They are compared by a logistic probe of one penalty; of equals the earlier cell is taken.
     """
-    if not cells:
-        raise UserError("cells: none given; at least one is needed to choose from")
     found: dict[Cell, float] = {}
-    for cell, (train, validation) in cells.items():
+    for cell, train, validation in cells:
         _check(train, labels, classes)
         _check_pair(validation, validation_labels, train)
         found[cell] = accuracy(logistic(train, labels, QUICK_STRENGTH)(validation), validation_labels)
+    if not found:
+        raise UserError("cells: none given; at least one is needed to choose from")
     return max(found, key=lambda cell: found[cell]), found
 
 

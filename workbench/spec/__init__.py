@@ -57,6 +57,7 @@ from workbench.spec.study import (
 )
 from workbench.spec.trials import (
     BudgetSpec,
+    CheckpointSpec,
     DataSpec,
     FitSpec,
     MeasureSpec,
@@ -75,6 +76,7 @@ __all__ = [
     "BackboneSpec",
     "BayesSpec",
     "BudgetSpec",
+    "CheckpointSpec",
     "Claim",
     "ClassifierSpec",
     "CouplingFlowSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.spec.trials import DataSpec, FitSpec
+from workbench.spec.trials import DataSpec, FitSpec, TrialSpec
 
 Features = Literal["pixels", "principal", "activations", "latents"]
 Readout = Literal["logistic", "knn", "mlp"]
@@ -43,12 +43,13 @@ class FeatureSpec:
 class ReadoutSpec:
     """A readout trained on features: of the share `labelled` of the training rows, at least a few of each class, as the
     mean over `draws` random choices of them where not all are taken; its one hyperparameter is chosen on the validation
-    split."""
+    split. `drawn` says how samples of the same fit are drawn and measured beside, where that is of interest."""
 
     features: FeatureSpec
     head: Readout = "logistic"
     labelled: float = 1.0
     draws: int = 1
+    drawn: TrialSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,9 @@ def with_seed(spec: _Spec, seed: int) -> _Spec:
         return replace(spec, source=source, sampling=replace(spec.sampling, seed=seed))
     by = spec.by
     if isinstance(by, ReadoutSpec):
-        features = replace(by.features, seed=seed)
-        if features.source is not None:
-            features = replace(features, source=with_seed(features.source, seed))
-        return replace(spec, by=replace(by, features=features), seed=seed)
+        features = by.features
+        if features.source is not None:  # pixels are the same for all seeds
+            features = replace(features, source=with_seed(features.source, seed), seed=seed)
+        drawn = None if by.drawn is None else with_seed(by.drawn, seed)
+        return replace(spec, by=replace(by, features=features, drawn=drawn), seed=seed)
     return replace(spec, by=replace(by, fit=with_seed(by.fit, seed)), seed=seed)

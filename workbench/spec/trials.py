@@ -49,6 +49,22 @@ class BudgetSpec:
         """Optimiser steps, rounded up."""
         return -(-self.images_seen // self.batch_size)
 
+    @property
+    def decay_images(self) -> int:
+        """The images over which the learning rate decays."""
+        return self.images_seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSpec(BudgetSpec):
+    """A longer training, of `whole_images`, as it stands after `images_seen`: its learning rate has not decayed yet."""
+
+    whole_images: int = 100_000
+
+    @property
+    def decay_images(self) -> int:
+        return self.whole_images
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSpec:

@@ -148,6 +148,12 @@ def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         ranks, hide_index=True, width="content", alt="Bits per dimension of each family, with their kind"
     )
     st.caption(trilemma.KINDS)
+    st.markdown("#### What each costs")
+    costs = trilemma.costs(rows, axes, study.primary)
+    st.dataframe(
+        costs, hide_index=True, width="content", alt="What each family costs to train and to draw from"
+    )
+    st.caption(trilemma.COSTS)
 
 
 def _cost(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

@@ -116,7 +116,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
             width=420,
         )
         seed = st.segmented_control("Training seed", seeds, default=seeds[0], key="seed", required=True)
-    shown = [name for name in FAVOURITES if name in names] or names[:4]
+    shown = [name for name in FAVOURITES if name in names] or names
     if axes.series:
         shown = st.pills(
             "Side by side",
@@ -126,11 +126,12 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
             format_func=lambda name: look[name].label,
             key="shown",
         )
-        shown = [name for name in names if name in shown][:4] or names[:1]
-    found = {name: axes_module.run_of(rows, axes, name, x, seed) for name in shown}
-    for column, name in zip(st.columns(len(shown), gap="medium"), shown, strict=True):
+        shown = [name for name in names if name in shown] or names[:1]
+    width = min(len(shown), 4)
+    columns = [column for _ in range(0, len(shown), width) for column in st.columns(width, gap="medium")]
+    for column, name in zip(columns, shown, strict=False):
         with column:
-            run_id = found[name]
+            run_id = axes_module.run_of(rows, axes, name, x, seed)
             stored = samples(source, run_id) if run_id else None
             st.markdown(f"**{look[name].label if axes.series else field(axes.x)}** at {x:g}")
             if stored is None:

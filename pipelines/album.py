@@ -69,6 +69,11 @@ def with_encoder(rows: pd.DataFrame, axes: Axes, x: float, seed: int) -> list[tu
     return [(name, run_id, str(kinds[run_id])) for name, run_id in found if run_id is not None]
 
 
+def most_of(rows: pd.DataFrame, axes: Axes, name: str) -> float:
+    """The largest x that one curve has."""
+    return float(rows[rows[axes.series].astype(str) == name][axes.x].astype(float).max())
+
+
 def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[str]:
     """Save the pictures of the first seed to `folder`; returns the paragraphs that show them, none without samples."""
     done = finished(rows)
@@ -109,7 +114,8 @@ def _chosen(done: pd.DataFrame, axes: Axes) -> list[tuple[str, str, float]]:
         ]
     look, shown = looks(names), [name for name in FAVOURITES if name in names]
     if not shown:  # whole models rather than samplers: all of them, at their best
-        return [(f"{look[name].label}, {values[-1]:g}", name, values[-1]) for name in names]
+        most = {name: most_of(done, axes, name) for name in names}
+        return [(f"{look[name].label}, {x:g}", name, x) for name, x in most.items()]
     value = SHOWN if SHOWN in values else values[len(values) // 2]
     chosen = [(f"{look[name].label}, {value:g}", name, value) for name in shown]
     return [*chosen, (f"{look[shown[0]].label}, {values[-1]:g}", shown[0], values[-1])]
@@ -152,17 +158,24 @@ def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) 
 
 
 def _latent_space(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) -> list[str]:
-    """Reconstructions and interpolations of the arms with an encoder, at the largest x."""
+    """Reconstructions and interpolations of the arms with an encoder, each at its largest x."""
     cells: list[str] = []
-    x = present(done, axes)[1][-1]
-    for name, run_id, how in with_encoder(done, axes, x, seed):
+    names, values = present(done, axes)
+    most = {name: most_of(done, axes, name) if axes.series else values[-1] for name in names}
+    found = [
+        (name, x, *one[1:])
+        for name, x in most.items()
+        for one in with_encoder(done, axes, x, seed)
+        if one[0] == name
+    ]
+    for name, x, run_id, how in found:
         with contextlib.suppress(*PROBLEMS):
-            found = pictures.read_latent(fetch(run_id, "latent.npz"))
+            latents = pictures.read_latent(fetch(run_id, "latent.npz"))
             label = looks([name])[name].label if axes.series else "the model"
             files = [f"{kind}-{len(cells) + 1}.png" for kind in ("reconstructions", "interpolations")]
             drawn = (
-                pictures.reconstructions(found, rows=1, side=SIDE // 2),
-                pictures.interpolations(found, rows=4, side=SIDE // 2),
+                pictures.reconstructions(latents, rows=1, side=SIDE // 2),
+                pictures.interpolations(latents, rows=4, side=SIDE // 2),
             )
             for file, picture in zip(files, drawn, strict=True):
                 picture.save(folder / file, optimize=True)

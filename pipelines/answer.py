@@ -13,7 +13,7 @@ from pipelines.names import column_of, param_text, param_value
 from pipelines.statistics import arms_needed, sign, unit
 from pipelines.verdict import Decision, describe
 from pipelines.vocabulary import SAMPLERS, axis_title, in_text, looks, measure
-from workbench.spec import Arm, Claim, Difference, Level, Ratio, Study
+from workbench.spec import Arm, Claim, RatioSlope, Slope, Study
 
 OTHER_FEATURES = (
     "The same claims by a network that was never trained. Features see what they were made to see: where the two "
@@ -121,21 +121,36 @@ def primary_table(rows: pd.DataFrame, axes: Axes, name: str, *, panel: str = "ne
     return f"{table(head, lines)}\n\n{how} over training seeds, by {in_text(axes.x)}."
 
 
-def arms_of(study: Study) -> list[Arm]:
-    """The arms that the claims compare, each once; for a study of slopes all its arms."""
+def arms_of(study: Study, axes: Axes) -> list[Arm]:
+    """The arms that the claims compare, each once, and of each curve that is not among them the last; for a study of
+    slopes all its arms."""
     found: list[Arm] = []
     for claim in study.claims:
-        if isinstance(claim.statistic, (Ratio, Difference, Level)):
+        if not isinstance(claim.statistic, (Slope, RatioSlope)):
             found += [one for one in arms_needed(claim.statistic, study.arms) if one not in found]
-    return found or list(study.arms)
+    if not found or axes.series is None:
+        return found or list(study.arms)
+    curves = {value for one in found for path, value in one if column_of(path) == axes.series}
+    last = {
+        value: one
+        for one in sorted(study.arms, key=lambda one: _number(one, axes.x))
+        for path, value in one
+        if column_of(path) == axes.series and value not in curves
+    }
+    return [*found, *last.values()]
 
 
-def measures_table(study: Study, rows: pd.DataFrame, measures: Sequence[str]) -> str:
-    """Every measure for the arms that the claims compare: mean and standard deviation over seeds, and the floor."""
+def _number(one: Arm, column: str) -> float:
+    values = (value for path, value in one if column_of(path) == column)
+    return next((float(value) for value in values if isinstance(value, (int, float))), 0.0)
+
+
+def measures_table(study: Study, axes: Axes, rows: pd.DataFrame, measures: Sequence[str]) -> str:
+    """Every measure for the arms of `arms_of`: mean and standard deviation over seeds, and the floor."""
     done = finished(rows)
     present = [name for name in measures if name in done and done[name].notna().any()]
     lines = []
-    arms = arms_of(study)
+    arms = arms_of(study, axes)
     for name in present:
         cells = []
         for one in arms:

@@ -16,6 +16,7 @@ NICE = (1, 2, 5)
 # What is measured without a floor, where it is: of models themselves, and of what tells classes.
 WITHOUT_FLOOR = (
     "bits_per_dim",
+    "ode_bits_per_dim",
     "single_seconds",
     "accuracy",
     *(f"error[{name}]" for name in ("corrupted", "noise", "blur", "shift", "contrast")),

@@ -13,9 +13,10 @@ import pandas as pd
 
 from pipelines import marks
 from pipelines.axes import Axes, log_ticks, pareto, spread_out, summary
+from pipelines.statistics import is_ratio
 from pipelines.verdict import Decision
 from pipelines.vocabulary import ACCENT, NEUTRAL, axis_title, field, looks, measure
-from workbench.spec import Claim, Ratio
+from workbench.spec import Claim
 
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
 Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.ConcatChart
@@ -174,7 +175,7 @@ def claim_chart(claim: Claim, decision: Decision, *, height: int = 84) -> alt.La
     """
     if decision.estimate is None or decision.low is None or decision.high is None:
         raise ValueError(f"decision {decision.claim!r} has no estimate to draw")
-    ratio = isinstance(claim.statistic, Ratio)
+    ratio = is_ratio(claim.statistic)
     shown = [decision.low, decision.high, claim.bound, *decision.per_seed.values()]
     low, high = marks.around(shown, ratio)
     scale = alt.Scale(type="log" if ratio else "linear", domain=[low, high], nice=False)

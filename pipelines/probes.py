@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from pipelines import names
 from workbench import rng
 from workbench.data import Dataset, to_float
+from workbench.diffusion.ode_likelihood import ode_log_prob
+from workbench.diffusion.schedule import Discrete
 from workbench.execution import Execution
-from workbench.models import GenerativeModel, HasLikelihood
+from workbench.models import DiffusionModel, GenerativeModel, HasLikelihood
 from workbench.registry import look_up
 from workbench.spec import SamplingSpec
 
-LIKELIHOOD_ROWS, LIKELIHOOD_BATCH = 256, 64
+LIKELIHOOD_ROWS, ODE_ROWS, LIKELIHOOD_BATCH = 256, 64, 64
 SINGLES = 3  # images drawn one by one, of whose seconds the median counts
 
 Probe = Callable[[GenerativeModel, Dataset, SamplingSpec, Execution], float | None]
@@ -32,13 +35,38 @@ def bits_per_dim(
     """
     if not isinstance(model, HasLikelihood):
         return None
-    images, labels = data.test.images[:LIKELIHOOD_ROWS], data.test.labels[:LIKELIHOOD_ROWS]
+    return _bits(model.log_prob, model, data, LIKELIHOOD_ROWS, execution)
+
+
+def ode_bits_per_dim(
+    model: GenerativeModel, data: Dataset, sampling: SamplingSpec, execution: Execution
+) -> float | None:
+    """The same by the probability-flow ODE with Hutchinson's estimate of the trace; None for a family without one."""
+    if not isinstance(model, DiffusionModel) or isinstance(model.preconditioned.schedule, Discrete):
+        return None
+
+    def log_prob(x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
+        assert isinstance(model, DiffusionModel)
+        return ode_log_prob(model.preconditioned, x, cond, levels=data.levels, generator=generator)
+
+    return _bits(log_prob, model, data, ODE_ROWS, execution)
+
+
+def _bits(
+    log_prob: Callable[[Tensor, Tensor | None, torch.Generator], Tensor],
+    model: GenerativeModel,
+    data: Dataset,
+    rows: int,
+    execution: Execution,
+) -> float:
+    """Minus the mean of log2-probabilities of the first test rows, per value."""
+    images, labels = data.test.images[:rows], data.test.labels[:rows]
     total, generator = 0.0, rng.stream(0, "likelihood")
-    for rows in torch.split(torch.arange(len(images)), LIKELIHOOD_BATCH):
-        x = to_float(images[rows], data.levels).to(execution.device)
-        cond = labels[rows].to(execution.device) if model.classes else None
+    for batch in torch.split(torch.arange(len(images)), LIKELIHOOD_BATCH):
+        x = to_float(images[batch], data.levels).to(execution.device)
+        cond = labels[batch].to(execution.device) if model.classes else None
         with torch.no_grad():
-            total -= float(model.log_prob(x, cond, generator).double().sum())
+            total -= float(log_prob(x, cond, generator).double().sum())
     return total / (len(images) * math.prod(data.shape) * math.log(2))
 
 
@@ -58,7 +86,11 @@ def single_seconds(
 
 
 # By the name of the measure; those of `cost` tell what something takes, the others how good the model is.
-PROBES: dict[str, Probe] = {"bits_per_dim": bits_per_dim, "single_seconds": single_seconds}
+PROBES: dict[str, Probe] = {
+    "bits_per_dim": bits_per_dim,
+    "ode_bits_per_dim": ode_bits_per_dim,
+    "single_seconds": single_seconds,
+}
 COSTS = ("single_seconds",)
 
 

@@ -168,7 +168,7 @@ class Page:
             *self._architecture_parts(data, next(one for one in SCALES if one == scale)),
             *album.parts(shown, across, self.folder, self._artifact),
             "## Other measures",
-            answer.measures_table(study, rows, measures_of(study, rows)[1:]),
+            answer.measures_table(study, across, rows, measures_of(study, rows)[1:]),
             "Mean ± standard deviation over training seeds.",
             "## What was run and how",
             study.how_to_read,
@@ -230,10 +230,12 @@ class Page:
         )
         best = answer.frame_table(trilemma.winners(rows, axes, primary))
         ranks = answer.frame_table(trilemma.likelihoods(rows, axes, primary))
+        costs = answer.frame_table(trilemma.costs(rows, axes, primary))
         return (
             f"## Quality, diversity, speed\n\n{figure}\n\n{trilemma.HOW_TO_READ}\n\n{beside}\n\n"
             f"### The best at each budget\n\n"
-            f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}"
+            f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}\n\n"
+            f"### What each costs\n\n{costs}\n\n{trilemma.COSTS}"
         )
 
     def _architecture_parts(self, data: str, scale: Scale) -> list[str]:

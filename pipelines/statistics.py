@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
+from scipy import stats
 
 from pipelines.vocabulary import measure
-from workbench.spec import Arm, Difference, Level, Ratio, RatioSlope, Slope, Statistic
+from workbench.spec import (
+    Arm,
+    Difference,
+    Level,
+    RankCorrelation,
+    Ratio,
+    RatioSlope,
+    RatioToBest,
+    Slope,
+    Statistic,
+)
 
 
 def arms_needed(statistic: Statistic, arms: Sequence[Arm]) -> tuple[Arm, ...]:
@@ -25,8 +37,21 @@ def arms_needed(statistic: Statistic, arms: Sequence[Arm]) -> tuple[Arm, ...]:
             return (*(above[x] for x in shared), *(below[x] for x in shared))
         case Level():
             return (statistic.arm,)
+        case RankCorrelation():
+            return statistic.arms
+        case RatioToBest():
+            return (statistic.arm, *statistic.others)
         case Ratio() | Difference():
             return (statistic.arm, statistic.reference)
+
+
+def cells_needed(statistic: Statistic, needed: Sequence[Arm]) -> list[tuple[Arm, str]]:
+    """The arms and measures whose values a statistic is formed from: of a `RankCorrelation` the one measure of all its
+    arms, then the other of all."""
+    cells = [(one, statistic.measure) for one in needed]
+    if isinstance(statistic, RankCorrelation):
+        cells += [(one, statistic.other) for one in needed]
+    return cells
 
 
 def places(statistic: Slope | RatioSlope, needed: Sequence[Arm]) -> list[float]:
@@ -36,12 +61,18 @@ def places(statistic: Slope | RatioSlope, needed: Sequence[Arm]) -> list[float]:
 
 
 def on_seed(statistic: Statistic, needed: Sequence[Arm], values: Sequence[float]) -> float | None:
-    """The statistic from the measure of each needed arm on one seed; None where a logarithm does not exist."""
-    if not isinstance(statistic, (Difference, Level)) and min(values) <= 0:
+    """The statistic from the value of each of `cells_needed` on one seed; None where a logarithm does not exist."""
+    if not isinstance(statistic, (Difference, Level, RankCorrelation)) and min(values) <= 0:
         return None
     match statistic:
         case Ratio():
             return values[0] / values[1]
+        case RatioToBest():
+            return values[0] / min(values[1:])
+        case RankCorrelation():
+            ranked = values[: len(needed)], values[len(needed) :]
+            constant = any(len(set(one)) == 1 for one in ranked)
+            return 0.0 if constant else float(stats.spearmanr(*ranked).statistic)
         case Difference():
             return values[0] - values[1]
         case Level():
@@ -70,7 +101,12 @@ def field_value(one: Arm, path: str) -> float:
 
 def sign(statistic: Statistic) -> str:
     """What stands at each of its numbers: `×` for a ratio."""
-    return "×" if isinstance(statistic, Ratio) else ""
+    return "×" if is_ratio(statistic) else ""
+
+
+def is_ratio(statistic: Statistic) -> TypeGuard[Ratio | RatioToBest]:
+    """Whether a statistic is a ratio, whose interval is taken on the logarithm."""
+    return isinstance(statistic, (Ratio, RatioToBest))
 
 
 def unit(statistic: Statistic) -> str:
@@ -83,6 +119,10 @@ def kind(statistic: Statistic) -> str:
     match statistic:
         case Ratio():
             return "ratio"
+        case RatioToBest():
+            return "ratio to the best other"
+        case RankCorrelation():
+            return "rank correlation"
         case Difference():
             return "difference"
         case Level():

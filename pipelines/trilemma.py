@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from pipelines import marks
 from pipelines.axes import Axes, finished, log_ticks, summary
 from pipelines.vocabulary import NEUTRAL, axis_title, field, looks, measure
 
-BUDGET, SPEED, LIKELIHOOD = "budget", "single_seconds", "bits_per_dim"
+BUDGET, SPEED, LIKELIHOOD, ESTIMATE = "budget", "single_seconds", "bits_per_dim", "ode_bits_per_dim"
 DIVERSITY = "coverage[cnn]"
 HOW_TO_READ = (
     "At the whole budget. Down and to the left is better: closer to real images, sooner drawn. The larger a mark, the "
     "more of the real images have a generated one near them. Rings: training seeds."
 )
 APART = "Apart: the 95 % intervals of the two over training seeds do not overlap."
+COST = ("parameters", "fit_seconds", "nfe_counted", "images_per_second")
+COSTS = (
+    "At the whole budget, means over training seeds. Seconds of training are those that were measured, on a machine "
+    "with as much else to do as it had; budgets are set in images from the speeds of an idle one."
+)
 KINDS = (
     "At the whole budget. An exact density of dequantised images and a variational bound both understate the "
     "probability of the images; an estimate may be off to either side."
@@ -34,8 +42,8 @@ def applies(rows: pd.DataFrame, axes: Axes) -> bool:
 
 
 def winners(rows: pd.DataFrame, axes: Axes, name: str) -> pd.DataFrame:
-    """One row for each value of x: the family that is best by a measure, its mean, the next one and its mean, and
-    whether the 95 % intervals of the two over training seeds are `apart`."""
+    """One row for each value of x: the family that is best by a measure, its mean, the next one and its mean, whether
+    the 95 % intervals of the two over training seeds are `apart`, and how many seeds each has."""
     done = finished(rows)
     assert axes.series is not None
     geometric = measure(name).logarithmic
@@ -55,6 +63,7 @@ def winners(rows: pd.DataFrame, axes: Axes, name: str) -> pd.DataFrame:
                 "next": look[str(second[axes.series])].label,
                 "next mean": second["mean"],
                 "apart": bool(apart),
+                "seeds": f"{first['seeds']} and {second['seeds']}",
             }
         )
     return pd.DataFrame(records)
@@ -66,12 +75,14 @@ def likelihoods(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
     assert axes.series is not None
     done = done[done[axes.x].astype(float) == max(axes.ticks)]
     grouped = done.groupby(done[axes.series].astype(str))
+    estimated = {"by the ODE, an estimate": grouped[ESTIMATE].mean()} if ESTIMATE in done else {}
     table = pd.DataFrame(
         {
             "bits per dimension": grouped[LIKELIHOOD].mean(),
             "deviation over seeds": grouped[LIKELIHOOD].std(),
+            **estimated,
             "kind": grouped["likelihood_kind"].first().fillna("none"),
-            measure(quality).title: grouped[quality].mean(),
+            measure(quality).title: grouped[quality].agg(_mean_of(quality)),
         }
     )
     for rank, column in (("likelihood", "bits per dimension"), ("quality", measure(quality).title)):
@@ -79,6 +90,40 @@ def likelihoods(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
     look = looks(list(axes.names))
     named = table.rename(index={name: entry.label for name, entry in look.items()})
     return named.rename_axis("family").sort_values("rank by quality").reset_index()
+
+
+def costs(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
+    """One row a family at the largest x: what it took to train and to draw, means over seeds, and how far seeds lie
+    apart; `failed` counts the seeds without a result."""
+    assert axes.series is not None
+    whole = rows[(rows["panel"] == "network") & (rows[axes.x].astype(float) == max(axes.ticks))]
+    whole = whole.reindex(columns=[*whole.columns, *(one for one in COST if one not in whole)])
+    name = whole[axes.series].astype(str)
+    done = finished(whole)
+    grouped = done.groupby(done[axes.series].astype(str))
+    spread = grouped[quality].std() / grouped[quality].mean()
+    table = pd.DataFrame(
+        {
+            "parameters": grouped["parameters"].mean().map(lambda count: f"{count:,.0f}", na_action="ignore"),
+            "seconds of training": grouped["fit_seconds"].mean(),
+            "evaluations an image": grouped["nfe_counted"].mean(),
+            "seconds for 1,000 images, one by one": 1000 * grouped[SPEED].mean(),
+            "in batches": 1000 / grouped["images_per_second"].mean(),
+            f"deviation of {measure(quality).title} over its mean": spread,
+            "failed seeds": (whole["status"] == "FAILED").groupby(name).sum(),
+        }
+    )
+    look = looks(list(axes.names))
+    order = [entry for entry in axes.names if entry in table.index]
+    named = table.loc[order].rename(index={entry: look[entry].label for entry in order})
+    return named.rename_axis("family").reset_index()
+
+
+def _mean_of(name: str) -> Callable[[pd.Series], float]:
+    """The mean as everywhere of that measure: of logarithms where it is read on a logarithmic axis."""
+    if not measure(name).logarithmic:
+        return lambda values: float(values.mean())
+    return lambda values: float(np.exp(np.log(values[values > 0]).mean()))
 
 
 def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) -> alt.LayerChart:
@@ -92,7 +137,10 @@ def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) ->
     points = points.assign(series=done[axes.series].astype(str), seed=done["seed"]).dropna()
     names = [name for name in axes.names if name in set(points["series"])]
     look = looks(names)
-    means = points.groupby("series")[["value", "speed", "covered"]].mean().reset_index()
+    grouped = points.groupby("series")
+    means = grouped.agg(
+        {"value": _mean_of(quality), "speed": _mean_of(SPEED), "covered": _mean_of(DIVERSITY)}
+    ).reset_index()
     colour, _ = marks.colour_and_shape(look, 4)
     low, high = points["speed"].min() * 0.6, points["speed"].max() * 6  # room for the last name
     x = alt.X(
@@ -145,7 +193,7 @@ def panels(rows: pd.DataFrame, axes: Axes, quality: str, *, width: int = 230) ->
     done = done[done[axes.x].astype(float) == max(axes.ticks)]
     order = (
         done.groupby(axes.series)[quality]
-        .mean()
+        .agg(_mean_of(quality))
         .sort_values(ascending=measure(quality).direction != "higher")
     )
     look = looks(list(axes.names))

@@ -19,8 +19,8 @@ import pandas as pd
 from scipy import stats
 
 from pipelines.names import column_of, param_text, param_value
-from pipelines.statistics import arms_needed, exponent, on_seed, places
-from workbench.spec import Arm, Claim, Difference, Level, Ratio, RatioSlope, Slope, Statistic, Study
+from pipelines.statistics import arms_needed, cells_needed, exponent, is_ratio, on_seed, places
+from workbench.spec import Arm, Claim, Difference, Level, RatioSlope, Slope, Statistic, Study
 
 Answer = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.95
@@ -31,7 +31,7 @@ LEAST_SEEDS = 3
 class Decision:
     """What the results say about one claim.
 
-    `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a `Ratio`, an exponent for a
+    `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a ratio, an exponent for a
     slope, in the unit of the measure for a `Difference` or a `Level`; all None where it could not be computed.
     `confidence` is the level of the widest interval that still lies on one side of the bound, between 0 and 1: how sure
     the answer is. `per_seed` holds the statistic of each seed.
@@ -148,14 +148,16 @@ def _with_interval(value: float, error: float, freedom: int) -> Estimate:
 
 def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
     statistic = claim.statistic
-    if statistic.measure not in rows or rows.empty:
-        return _undecided(claim, {}, f"no finished trial has the measure {statistic.measure}")
     needed = arms_needed(statistic, arms)
+    for name in dict.fromkeys(name for _, name in cells_needed(statistic, needed)):
+        if name not in rows or rows.empty:
+            return _undecided(claim, {}, f"no finished trial has the measure {name}")
     if isinstance(statistic, (Slope, RatioSlope)) and len(set(places(statistic, needed))) < 2:
         return _undecided(claim, {}, f"a slope needs two values of {column_of(statistic.field)} at least")
-    grid = pd.DataFrame({index: _by_seed(rows, arm, statistic.measure) for index, arm in enumerate(needed)})
+    cells = cells_needed(statistic, needed)
+    grid = pd.DataFrame({index: _by_seed(rows, arm, name) for index, (arm, name) in enumerate(cells)})
     complete = grid.dropna()
-    dropped = _dropped(grid, needed)
+    dropped = _dropped(grid, [arm for arm, _ in cells])
     values = {int(seed): on_seed(statistic, needed, row.tolist()) for seed, row in complete.iterrows()}
     per_seed = {seed: value for seed, value in values.items() if value is not None}
     if len(per_seed) < len(complete):
@@ -163,7 +165,7 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
     if len(per_seed) < LEAST_SEEDS:
         few = f"{len(per_seed)} seed{'s' * (len(per_seed) != 1)} with all arms finished, {LEAST_SEEDS} are needed"
         return _undecided(claim, per_seed, f"{few}{dropped}")
-    if isinstance(statistic, Ratio):
+    if is_ratio(statistic):
         logs = interval_of_mean(np.log(list(per_seed.values())).tolist())
         answer, confidence = judge(claim, logs, math.log(claim.bound))
         estimate, low, high = (math.exp(value) for value in (logs.value, logs.low, logs.high))
@@ -201,7 +203,7 @@ def _undecided(claim: Claim, per_seed: Mapping[int, float], reason: str) -> Deci
     )
     if len(values) < 2 or _of_spread(statistic):
         return decision
-    ratio = isinstance(statistic, Ratio)
+    ratio = is_ratio(statistic)
     mean = interval_of_mean(np.log(values).tolist() if ratio else values)
     numbers = [math.exp(v) if ratio else v for v in (mean.value, mean.low, mean.high)]
     return replace(decision, estimate=numbers[0], low=numbers[1], high=numbers[2])

@@ -126,6 +126,13 @@ MEASURES: dict[str, Measure] = {
         False,
         "Minus the log-likelihood of test images: exact, a bound or an estimate, by family.",
     ),
+    "ode_bits_per_dim": Measure(
+        "Bits per dimension by the ODE",
+        "bits",
+        "lower",
+        False,
+        "The same by the probability-flow ODE, with an estimate of its divergence.",
+    ),
     "error": Measure("Error", "share", "lower", True, "Share of test images whose class is told wrongly."),
     "accuracy": Measure("Accuracy", "share", "higher", False, "Share of test images whose class is told."),
     "misled": Measure(
@@ -215,6 +222,7 @@ LABELS: dict[str, str] = {
     "diffusion_bound": "Diffusion, by its bound",
     "diffusion_denoising": "Diffusion, by denoising",
     "learned_schedule": "Noise schedule learned",
+    "learned_encoder": "Encoder learned",
     "quarter_latents": "Quarter of the dimensions",
     "quarter_latents_learned": "Quarter, encoder learned",
     "networks_equal_total": "Network a stage, equal in total",

@@ -1,6 +1,6 @@
 """Why do diffusion models win? The families of generative models, trained for equal time at equal size."""
 
-from workbench.spec import Arm, Claim, Ratio, Study, arm, grid
+from workbench.spec import Arm, Claim, RankCorrelation, Ratio, RatioToBest, Study, arm, grid
 
 FAMILIES = (
     "diffusion",
@@ -15,7 +15,15 @@ FAMILIES = (
 )
 BUDGETS = (1 / 16, 1 / 4, 1.0)
 CLEARLY = 0.9
-WHY = "10 % of a Frechet distance is below what another training seed commonly moves it"
+WHY = "what is less than a tenth of a Frechet distance is of no practical interest"
+ONE_PASS = {
+    "gan": "the GAN",
+    "coupling_flow": "the coupling flow",
+    "vae": "the VAE",
+    "ladder_vae": "the hierarchical VAE",
+}
+# Families whose bits per dimension can be compared: the others have none, or count noise that images are shown without.
+LIKELY = ("diffusion", "flow_matching", "vae", "ladder_vae", "coupling_flow")
 
 
 def whole(family: str) -> Arm:
@@ -35,6 +43,20 @@ def beats(name: str, other: str, words: str) -> Claim:
     )
 
 
+def best_in_one_pass(name: str) -> Claim:
+    """Among the families that draw in one pass, one is clearly the best."""
+    return Claim(
+        name=f"{name}_best_in_one_pass",
+        text=f"Of the families that draw in one pass, {ONE_PASS[name]} is clearly the best in quality.",
+        statistic=RatioToBest(
+            "frechet[cnn]", whole(name), tuple(whole(other) for other in ONE_PASS if other != name)
+        ),
+        relation="at_most",
+        bound=CLEARLY,
+        why=WHY,
+    )
+
+
 STUDY = Study(
     name="why_diffusion",
     question="Why do diffusion models win against VAEs, GANs and normalizing flows?",
@@ -48,11 +70,18 @@ STUDY = Study(
         "one core; parameters and seconds are columns of the table. Each curve is a family, along it the training "
         "budget grows. The budget is set from the speed at which a family trains, so that families of costly steps see "
         "fewer images; latent diffusion spends half of its seconds on its autoencoder. Likelihoods are of different "
-        "kinds: exact for the flows up to dequantisation, lower bounds for VAEs and diffusion, and none for the GAN "
-        "and for latent diffusion; the column likelihood_kind tells."
+        "kinds: exact for the coupling flow up to dequantisation, lower bounds for VAEs, diffusion and the "
+        "autoregressive flow, and none for the GAN and for latent diffusion; that of diffusion is also estimated by "
+        "its probability-flow ODE."
     ),
     preset="family",
-    arms=grid(family=FAMILIES, budget=BUDGETS),
+    arms=tuple(
+        # DDPM at 1000 evaluations an image is the course's original; its small budgets would take as long as the rest.
+        arm(family=name, budget=budget)
+        for name in FAMILIES
+        for budget in BUDGETS
+        if name != "ddpm_1000" or budget == 1
+    ),
     smoke_arms=grid(family=FAMILIES, budget=(1.0,)),
     primary="frechet[cnn]",
     claims=(
@@ -69,17 +98,18 @@ STUDY = Study(
             bound=5.0,
             why="a quarter of the 20-fold number of passes must show, as the networks differ",
         ),
-        Claim(
-            name="gan_best_in_one_pass",
-            text="Of the families that draw in one pass, the GAN gives clearly better images than the VAE.",
-            statistic=Ratio("frechet[cnn]", whole("gan"), whole("vae")),
-            relation="at_most",
-            bound=CLEARLY,
-            why=WHY,
-        ),
+        *(best_in_one_pass(name) for name in ONE_PASS),
         Claim(
             name="likelihood_ranks_otherwise",
-            text="Likelihood ranks otherwise: diffusion bounds more bits per dimension than a hierarchical VAE.",
+            text="Likelihood does not rank the families as the quality of their images does.",
+            statistic=RankCorrelation("frechet[cnn]", "bits_per_dim", tuple(map(whole, LIKELY))),
+            relation="at_most",
+            bound=0.5,
+            why="of five families in one order but for a neighbouring pair or two, the correlation is above a half",
+        ),
+        Claim(
+            name="ladder_knows_pixels_better",
+            text="A hierarchical VAE has the tighter bound on pixels: diffusion bounds more bits per dimension.",
             statistic=Ratio("bits_per_dim", whole("diffusion"), whole("ladder_vae")),
             relation="at_least",
             bound=1.0,
@@ -89,6 +119,8 @@ STUDY = Study(
     caveats=(
         "Small networks and minutes of training: families that need long training or width are shown early.",
         "Equal seconds on one core of one machine; another machine has other speeds and would set other budgets.",
+        "The autoregressive flow models noised images, DDPM noise below one grey level: their bits are not alike.",
+        "Learning rates and widths are those found on digits and short fits; few were tried again on other data.",
         "The discrete likelihoods of flows are those of dequantised images, a lower bound; bounds need not be tight.",
     ),
 )

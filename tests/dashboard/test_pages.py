@@ -80,7 +80,7 @@ def test_study_page_shows_evidence_and_pictures(store: FakeSource, opened: Open,
     # The claims, quality, time; and where there are such, the exact panel, the comparison of families, and of ways to
     # classify the layers, evaluations, three confusion matrices and corruptions.
     networks = len({dict(one).get("backbone") for one in study.arms} - {None})
-    more = (study.oracle is not None) + 2 * compared + 6 * told + networks
+    more = (study.oracle is not None) + 2 * compared + 7 * told + networks
     assert len(app.get("vega_lite_chart")) == len(study.claims) + 2 + more
     assert any("Likelihood" in text.value for text in app.markdown) == compared
     assert any("Latent space" in text.value for text in app.markdown) == compared

@@ -13,6 +13,7 @@ from PIL import Image
 
 import studies
 from pipelines import answer, report, results, verdict
+from pipelines.axes import axes_of
 from pipelines.verdict import Answer, Decision
 from workbench.registry import UserError
 
@@ -151,6 +152,6 @@ def test_tables_hold_what_the_rows_hold(store: FakeSource) -> None:
     study = studies.study("step_sweep")
     rows = verdict.at(store.tables["step_sweep"], "digits", "quick")
     ddpm = rows[(rows["panel"] == "network") & (rows["sampler"] == "ddpm") & (rows["nfe"] == 50)]
-    text = answer.measures_table(study, rows, ["recognised"])
+    text = answer.measures_table(study, axes_of(study), rows, ["recognised"])
     assert text.splitlines()[0].startswith("| measure | DDPM ancestral, nfe 50 | DDPM ancestral, nfe 1000 |")
     assert f"| {answer.number(ddpm['recognised'].mean())} ±" in text

@@ -7,11 +7,35 @@ import pytest
 from dashboard import words
 from pipelines import answer, figures
 from pipelines.verdict import Decision
-from workbench.spec import Claim, Difference, Level, Ratio, RatioSlope, Slope, Statistic, Study, arm
+from workbench.spec import (
+    Claim,
+    Difference,
+    Level,
+    RankCorrelation,
+    Ratio,
+    RatioSlope,
+    RatioToBest,
+    Slope,
+    Statistic,
+    Study,
+    arm,
+)
 
 A, B = arm(sampling__nfe=1), arm(sampling__nfe=2)
 SHOWN = [
     (Ratio("recognised", A, B), "0.130× (−0.200× to 0.280×)", "ratio at most 0.02", "at most 0.02×"),
+    (
+        RatioToBest("recognised", A, (B,)),
+        "0.130× (−0.200× to 0.280×)",
+        "ratio to the best other at most 0.02",
+        "at most 0.02×",
+    ),
+    (
+        RankCorrelation("recognised", "bits_per_dim", (A, B)),
+        "0.130 (−0.200 to 0.280)",
+        "rank correlation at most 0.02",
+        "at most 0.02",
+    ),
     (
         Difference("recognised", A, B),
         "0.130 (−0.200 to 0.280) share",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from pipelines import probes
 from pipelines.axes import WITHOUT_FLOOR
 from workbench.data import load
 from workbench.execution import Execution
-from workbench.models import Event, GenerativeModel, Objective, Watch
+from workbench.models import Event, GenerativeModel, Objective, Watch, build
 from workbench.models.base import LikelihoodKind
 from workbench.registry import UserError
 from workbench.rng import Draws
-from workbench.spec import DataSpec, SamplingSpec
+from workbench.spec import BackboneSpec, DataSpec, DiffusionSpec, SamplingSpec, ScheduleSpec
 
 DATA = load(DataSpec())
 CPU = Execution()
@@ -52,6 +53,17 @@ def test_uniform_levels_take_the_logarithm_of_their_number() -> None:
     found, tags = probes.take(["bits_per_dim"], Uniform(), DATA, SamplingSpec(), CPU)
     assert found["quality/bits_per_dim"] == pytest.approx(math.log2(DATA.levels))
     assert set(tags.values()) == {"exact"}
+
+
+def test_the_ode_estimates_what_it_bounds() -> None:
+    """Of a network that says zero, whose rows are normal of the deviation that the denoiser assumes."""
+    spec = DiffusionSpec(backbone=BackboneSpec(width=32, multipliers=(1,), attention=(False,)))
+    model = CPU.place(build(spec, Event.of(DATA)).eval())
+    found, _ = probes.take(["bits_per_dim", "ode_bits_per_dim"], model, DATA, SamplingSpec(), CPU)
+    bound, estimate = found["quality/bits_per_dim"], found["quality/ode_bits_per_dim"]
+    assert estimate == pytest.approx(bound, abs=0.1)
+    steps = replace(spec, schedule=ScheduleSpec(timesteps=10), prediction="noise")
+    assert not probes.take(["ode_bits_per_dim"], build(steps, Event.of(DATA)), DATA, SamplingSpec(), CPU)[0]
 
 
 def test_a_family_without_a_likelihood_has_none() -> None:

@@ -41,7 +41,7 @@ class Family:
     share: float = 1.0
 
 
-PROBES = ("bits_per_dim", "single_seconds")
+PROBES = ("bits_per_dim", "ode_bits_per_dim", "single_seconds")
 AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 
 # Training images in a second of one core, measured on the machine of `benchmarks/results`.

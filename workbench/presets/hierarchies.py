@@ -28,6 +28,7 @@ VARIANTS: dict[str, Arm] = {
     "diffusion_bound": (),
     "diffusion_denoising": arm(objective="denoising"),
     "learned_schedule": arm(encoder="schedule"),
+    "learned_encoder": arm(encoder="network"),
     "quarter_latents": arm(latent_share=0.25),
     "quarter_latents_learned": arm(latent_share=0.25, encoder="network"),
     EQUAL_TOTAL: arm(decoder="separate"),
@@ -45,7 +46,7 @@ RATES = {EQUAL_TOTAL: 8e-3, LADDER: 1e-3}
 # Training images of every arm.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 50_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 20_000, "standard": 80_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 20_000, "standard": 120_000, "full": 5_000_000},
 }
 
 

@@ -22,6 +22,26 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class RatioToBest:
+    """The statistic `measure(arm) / min(measure(others))`, one value a seed, its interval taken on the logarithm: below
+    1, `arm` is the best, where less is better."""
+
+    measure: str
+    arm: Arm
+    others: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """The statistic Spearman's correlation of two measures over arms, one value a seed: 1 where both rank them alike, 0
+    where one says nothing about the other, -1 where they rank them the other way round."""
+
+    measure: str
+    other: str
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
 class Difference:
     """The statistic `measure(arm) - measure(reference)`, one value a seed, in the unit of the measure."""
 
@@ -66,7 +86,7 @@ class RatioSlope:
     field: str
 
 
-Statistic = Ratio | Difference | Level | Slope | RatioSlope
+Statistic = Ratio | RatioToBest | RankCorrelation | Difference | Level | Slope | RatioSlope
 
 
 @dataclass(frozen=True, kw_only=True)

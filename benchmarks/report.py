@@ -34,23 +34,26 @@ class Timing:
 
 @dataclass(kw_only=True)
 class Report:
-    """A table of a benchmark, with what it means and on what it was measured."""
+    """A table of a benchmark, with what it means and on what it was measured; `of` tells apart the tables of one
+    benchmark that are kept beside each other."""
 
     name: str
     title: str
     how: str
+    of: str = ""
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     machine: dict[str, str | int] = field(default_factory=lambda: machine())
     command: str = ""
 
     def publish(self, folder: Path = RESULTS) -> None:
-        """Print the table, and write `<name>.md` and `<name>.json` to the folder."""
+        """Print the table, and write it to the folder as `<name>.md` and `<name>.json`, or `<name>-<of>`."""
         self.command = f"python -m benchmarks.{self.name} {' '.join(sys.argv[1:])}".strip()
         print(self.text())
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.name}.md").write_text(self.text())
-        (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+        file = "-".join(filter(None, (self.name, self.of)))
+        (folder / f"{file}.md").write_text(self.text())
+        (folder / f"{file}.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def text(self) -> str:
         """The whole in Markdown."""

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import limit, timing
+import studies
+from benchmarks import limit, rates, timing
 from benchmarks.peers import compared
 from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
-from workbench.spec import with_fields
+from workbench.spec import DataSpec, with_fields
 
 
 def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +68,30 @@ def test_peers_are_compared_by_the_best_of_them() -> None:
     assert "the best peer, b, after 480 s is 15 times the workbench's after 480 s" in quality
     assert "10 times those of the fastest peer, a" in speed
     assert compared([ours]) == compared(peers) == []
+
+
+def test_every_network_of_a_study_is_tried_once() -> None:
+    study = studies.study("backbones")
+    fits = rates.fits_of(study, DataSpec(), "quick", 9)
+    networks = {(fit.model, fit.optimiser) for _, fit in fits}
+    # Six backbones at equal parameters and at equal FLOPs: one is in both the same, a second of one shape in both.
+    assert len(networks) == len(fits) == 10
+    assert all(fit.seed == 9 for _, fit in fits)
+    (_, fit), *_ = fits
+    arguments = rates.Arguments(study="backbones", images=500, batch_size=32)
+    trial = rates.tried(fit, arguments, 2.0)
+    assert (trial.budget.images_seen, trial.budget.batch_size) == (500, 32)
+    assert trial.optimiser.learning_rate == 2 * fit.optimiser.learning_rate
+
+
+def test_a_best_rate_at_the_edge_is_told() -> None:
+    assert rates.row("a", 1e-3, {0.5: 3.0, 1.0: 2.0, 2.0: 2.5}) == {
+        "arm": "a",
+        "rate": 1e-3,
+        "0.5x": 3.0,
+        "1x": 2.0,
+        "2x": 2.5,
+        "best rate": 1e-3,
+        "at the edge": "",
+    }
+    assert rates.row("a", 1e-3, {1.0: 2.0, 2.0: 1.5})["at the edge"] == "yes"

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from pipelines import errors
 from pipelines.plan import Plan
+from pipelines.preflight import machine_bytes
 from pipelines.stage import Done, Stage
 from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
@@ -30,11 +31,12 @@ WAIT_SECONDS = 0.5
 
 
 class Executor(Protocol):
-    """Where stages are run. `slots` is how many to submit at once, `concurrency` how many run at the same time;
-    `description` says where."""
+    """Where stages are run. `slots` is how many to submit at once, `concurrency` how many run at the same time,
+    `memory` the bytes that the largest place has for one; `description` says where."""
 
     slots: int
     concurrency: int
+    memory: int
     description: str
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
@@ -70,6 +72,7 @@ class InlineExecutor:
     description = "this process, one stage after the other"
 
     def __init__(self) -> None:
+        self.memory = machine_bytes()
         self._queue: deque[tuple[Stage, Mapping[str, Done], Setting]] = deque()
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
@@ -114,6 +117,7 @@ class RayExecutor:
         self._largest = {
             name: max((n.get(name, 0) for n in nodes), default=0) for name in ("CPU", "GPU", "memory")
         }
+        self.memory = int(self._largest["memory"])
         total = ray.cluster_resources()
         self.concurrency = max(1, int(total.get("CPU", 1)))
         self.slots = 2 * self.concurrency + 2  # a few in the queue, so that no worker waits for the driver
@@ -128,7 +132,7 @@ class RayExecutor:
             name=f"{stage.kind}: {stage.name}",
             num_cpus=min(stage.resources.cpus, self._largest["CPU"]),
             num_gpus=min(stage.resources.gpus, self._largest["GPU"]),
-            memory=int(min(stage.resources.memory_bytes, self._largest["memory"] / 2)),
+            memory=int(min(stage.resources.memory_bytes, self._largest["memory"])),
             max_retries=0,
         )
         reference = task.remote(stage, inputs, setting)
@@ -191,6 +195,17 @@ def _require_cluster(address: str) -> None:
         hint = "start one with `ray start --head`, or leave out --address to have a local one"
         LOG.error("joining %s: %s", address, getattr(error, "stderr", error))
         raise UserError(f"address: no Ray cluster can be joined at {address}; {hint}") from error
+
+
+def require_memory(plan: Plan, needs: Mapping[str, int], executor: Executor) -> None:
+    """Raises UserError for a stage that needs more bytes, by its key, than there are in any one place."""
+    for stage in plan.to_do:
+        needed = needs.get(stage.key, 0)
+        if needed > executor.memory:
+            raise UserError(
+                f"{stage.name}: its training takes about {needed / 2**30:.1f} GiB, the largest place has "
+                f"{executor.memory / 2**30:.1f} GiB; a smaller batch or network is needed"
+            )
 
 
 def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener) -> dict[str, Outcome]:

@@ -67,6 +67,18 @@ def apply_cache(
     return Plan(stages=tuple(stages), done={s.key: known[s.key] for s in stages if s.key in known})
 
 
+def with_fit_memory(plan: Plan, memory: Mapping[str, int]) -> Plan:
+    """The plan with the bytes that each fit needs, by its key, where they are more than usual."""
+
+    def needed(stage: Stage) -> Resources:
+        bytes_ = max(stage.resources.memory_bytes, memory.get(stage.key, 0))
+        return dataclasses.replace(stage.resources, memory_bytes=bytes_)
+
+    return dataclasses.replace(
+        plan, stages=tuple(dataclasses.replace(s, resources=needed(s)) for s in plan.stages)
+    )
+
+
 def with_fit_cpus(plan: Plan, cpus: int = 0) -> Plan:
     """The plan with `cpus` CPUs for each fit. 0: one for each where many are to do, two where there are few long ones.
 

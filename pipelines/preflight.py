@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,17 +29,29 @@ from workbench.spec import (
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
+    from workbench.models import Event
 
 # Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
 FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "features": 2.0, "trial": 0.4}
 PROBE_ROWS = 64
+GIB = 1 << 30
+PROCESS_BYTES = 3 * GIB // 4  # of a worker before it trains: torch, MLflow and a data set
 
 
-def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dict[str, float]:
-    """The estimated seconds of each stage to do, by key. Raises UserError for data that cannot be read, for a name that
-    is not known and for fewer rows than a measure needs, so that bad input starts no training."""
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What stages to do will take, by key: `seconds` of each, `memory` in bytes of each fit."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Estimates:
+    """What each stage to do will take. Raises UserError for data that cannot be read, for a name that is not known, for
+    fewer rows than a measure needs and for a network without room here, so that bad input starts no training."""
+    found = Estimates()
     if not stages:
-        return {}
+        return found
     # Imported here, since an execution that finds everything done needs none of it.
     from workbench.data import load
     from workbench.models import Event, require_own_data
@@ -45,7 +59,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
     dataset = load(data, location=location)
     event = Event.of(dataset)
     per_evaluation: dict[ModelSpec, float] = {}
-    result = {}
+    per_fit: dict[tuple[ModelSpec, int], int] = {}
     for stage in stages:
         spec, readouts = stage.spec, 0.0
         if isinstance(spec, TrialSpec):
@@ -61,10 +75,16 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> dic
         seconds = FIXED_SECONDS.get(stage.kind, 0.0) + readouts
         if fit is not None and work:
             if fit.model not in per_evaluation:
+                _require_room(fit.model, event)
                 per_evaluation[fit.model] = seconds_per_evaluation(fit.model, event)
             seconds += work * per_evaluation[fit.model]
-        result[stage.key] = seconds
-    return result
+        found.seconds[stage.key] = seconds
+        if isinstance(spec, FitSpec):
+            training = spec.model, spec.budget.batch_size
+            if training not in per_fit:
+                per_fit[training] = _training_bytes(*training, event)
+            found.memory[stage.key] = per_fit[training]
+    return found
 
 
 def _evaluations(stage: Stage, dataset: Dataset) -> tuple[FitSpec | None, float]:
@@ -79,6 +99,32 @@ def _evaluations(stage: Stage, dataset: Dataset) -> tuple[FitSpec | None, float]
     if isinstance(spec, RecognitionSpec):
         return fit_of(spec), checks.rows_told(spec, dataset)
     return None, 0.0
+
+
+def _require_room(spec: ModelSpec, event: Event) -> None:
+    from workbench.footprint import backbone_bytes
+
+    needed, have = backbone_bytes(spec, event), machine_bytes()
+    if needed > have:
+        raise UserError(
+            f"model.backbone: its weights alone take {needed / GIB:.0f} GiB in training, this machine has "
+            f"{have / GIB:.0f} GiB; a smaller width or fewer blocks are needed"
+        )
+
+
+def _training_bytes(spec: ModelSpec, batch_size: int, event: Event) -> int:
+    """What a worker needs that trains, its process included."""
+    from workbench.execution import Execution
+    from workbench.footprint import training_bytes
+    from workbench.models import build
+
+    execution = Execution.best(threads=1)
+    return PROCESS_BYTES + training_bytes(execution.place(build(spec, event)), event, batch_size, execution)
+
+
+def machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:

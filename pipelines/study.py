@@ -13,8 +13,8 @@ from pathlib import Path
 
 import studies
 from pipelines import command, describe, errors, lifetime, names, preflight, results, servers, stack, verdict
-from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute
-from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus
+from pipelines.execute import Executor, InlineExecutor, RayExecutor, execute, require_memory
+from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus, with_fit_memory
 from pipelines.progress import Progress, duration
 from pipelines.request import Arguments, Request, checked
 from pipelines.staging import data_label
@@ -58,7 +58,8 @@ def run_study(request: Request) -> int:
         finished = [run for run in runs if run.info.status == "FINISHED" and names.TAG_KEY in run.data.tags]
         planned = apply_cache(planned, ((run.data.tags, done_from(run)) for run in finished), experiments)
         planned = with_fit_cpus(planned, request.fit_cpus)
-        estimates = preflight.check(planned.to_do, request.data, request.location)
+        found = preflight.check(planned.to_do, request.data, request.location)
+        planned, estimates = with_fit_memory(planned, found.memory), found.seconds
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         print(
             describe.plan_text(planned, request, estimates, concurrency=cpus, each=request.dry_run),
@@ -68,6 +69,7 @@ def run_study(request: Request) -> int:
             return 0
         tracking.mark_superseded(runs, planned)
         with _executor(request, planned) as executor:
+            require_memory(planned, found.memory, executor)
             return _execute(request, planned, executor, tracking, experiments, estimates)
 
 

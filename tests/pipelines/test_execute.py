@@ -10,6 +10,7 @@ from pipelines import errors, execute
 from pipelines.plan import Plan
 from pipelines.stage import Done, Stage
 from pipelines.work import Outcome, Setting
+from workbench.registry import UserError
 
 SETTING = Setting(tracking_uri="nowhere", execution="")
 
@@ -21,7 +22,7 @@ def stage(key: str, *needs: str, work: float = 1.0) -> Stage:
 class Scripted:
     """Ends one stage a call, the first submitted first; `script` tells how the attempts of a stage end."""
 
-    concurrency, description = 1, "made up"
+    concurrency, memory, description = 1, 8 << 30, "made up"
 
     def __init__(self, script: Mapping[str, list[Outcome]] | None = None, slots: int = 2) -> None:
         self.slots = slots
@@ -45,6 +46,15 @@ class Scripted:
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def test_what_fits_nowhere_starts_nothing() -> None:
+    plan = Plan(stages=(stage("a"), stage("b")))
+    execute.require_memory(plan, {"a": 7 << 30}, Scripted())
+    with pytest.raises(
+        UserError, match=r"b: its training takes about 9\.0 GiB, the largest place has 8\.0 GiB"
+    ):
+        execute.require_memory(plan, {"b": 9 << 30}, Scripted())
 
 
 class Silent:

@@ -13,7 +13,15 @@ from pipelines import names, pictures, preflight, results, study
 from pipelines.plan import Stage, plan
 from pipelines.tracking import Tracking
 from workbench.registry import UserError
-from workbench.spec import DataSpec, LatentDiffusionSpec, Study, TrialSpec, with_fields
+from workbench.spec import (
+    BackboneSpec,
+    DataSpec,
+    DiffusionSpec,
+    LatentDiffusionSpec,
+    Study,
+    TrialSpec,
+    with_fields,
+)
 
 COMMAND = ["why_diffusion", "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
 
@@ -83,6 +91,15 @@ def test_what_latents_cannot_be_drawn_with_starts_nothing() -> None:
         wrong = dataclasses.replace(stage, spec=with_fields(stage.spec, fields))
         with pytest.raises(UserError, match=words):
             preflight.check([wrong], DataSpec(), None)
+
+
+def test_a_network_that_fits_in_no_memory_starts_nothing() -> None:
+    stage = stage_of("fit")
+    wide = DiffusionSpec(backbone=BackboneSpec(width=320_000))
+    huge = dataclasses.replace(stage, spec=dataclasses.replace(stage.spec, model=wide))
+    with pytest.raises(UserError, match=r"model\.backbone: its weights alone take .* GiB in training"):
+        preflight.check([huge], DataSpec(), None)
+    assert preflight.check([stage], DataSpec(), None).memory[stage.key] > preflight.PROCESS_BYTES
 
 
 def test_the_parameters_of_a_fit_tell_its_autoencoder() -> None:

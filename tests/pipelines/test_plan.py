@@ -9,7 +9,7 @@ import pytest
 
 import studies
 from pipelines import names
-from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus
+from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus, with_fit_memory
 from pipelines.stage import Done, Stage
 from pipelines.staging import data_label, generation, samples_key
 from workbench.identity import key
@@ -85,6 +85,14 @@ def test_few_long_fits_take_two_cpus_each_and_many_take_one() -> None:
     assert cpus("step_sweep", "smoke") == {1}
     assert cpus("diffusion_steps", "standard") == {1}
     assert cpus("diffusion_steps", "standard", asked=4) == {4}
+
+
+def test_a_fit_reserves_what_it_needs_where_that_is_more_than_usual() -> None:
+    whole = planned()
+    first, second = [stage for stage in whole.stages if stage.kind == "fit"][:2]
+    grown = with_fit_memory(whole, {first.key: 9 << 30, second.key: 1})
+    reserved = {stage.key: stage.resources.memory_bytes for stage in grown.stages}
+    assert reserved[first.key] == 9 << 30 and reserved[second.key] == second.resources.memory_bytes
 
 
 def test_of_several_results_the_newest_counts() -> None:

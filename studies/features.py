@@ -196,6 +196,7 @@ STUDY = Study(
         "A flow and a VAE tell an image's density at one draw of their noise, diffusion at up to 64 pairs.",
         "Of small data sets the least shares are the same few labels: four of each class are always there.",
         "Supervised networks learn from images shifted by a pixel, which helps them against shifts and at few labels.",
+        "Activations are averaged to grids of 1 or 4 cells a side; where images are larger, finer grids tell more.",
         "Generative classifiers are tried on fewer test images than readouts, since each takes many evaluations.",
         "Features are of one network, trained for minutes; the learning rate of earlier checkpoints has not decayed.",
     ),

@@ -232,11 +232,11 @@ class DenoisingDiffusionPytorch(Peer):
         return update
 
     def draw(self, data: Dataset, sampler: str, rows: int, nfe: int, execution: Execution) -> Tensor:
-        network: Any = self._network
-        network = network.model
+        averaged: Any = self._network
+        network = averaged.model
 
         def unguided(x: Tensor, t: Tensor, classes: Tensor, **_: object) -> tuple[Tensor, Tensor]:
-            # release 2.3.4 returns one value for a scale of 1 where its samplers unpack two
+            # Release 2.3.4 returns one value for a scale of 1 where its samplers unpack two.
             said = network(x, t, classes, cond_drop_prob=0.0)
             return said, said
 

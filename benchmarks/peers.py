@@ -20,6 +20,7 @@ from benchmarks.report import RESULTS, Report, Row
 from pipelines import servers
 from workbench.data import load
 from workbench.execution import Execution
+from workbench.registry import UserError
 from workbench.spec import DataSpec
 
 REACHED_IN = 12  # the workbench is also trained for this part of the seconds
@@ -66,10 +67,22 @@ def best(
     return sampler, judges.distances(images), speed
 
 
+def planned(arguments: Arguments) -> list[tuple[Contender, float]]:
+    """The contenders asked for, with the seconds that each is trained. Raises UserError for a name that none has."""
+    every = [(one, arguments.seconds) for one in contenders(servers.state_directory() / "peers")]
+    every.append((Workbench(), arguments.seconds / REACHED_IN))
+    chosen = [(one, seconds) for one, seconds in every if arguments.only in one.name]
+    if not chosen:
+        known = "; ".join(dict.fromkeys(one.name for one, _ in every))
+        raise UserError(f"only: {arguments.only!r} given; contenders are {known}")
+    return chosen
+
+
 def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
+        plan = planned(arguments)
         execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
         spec = DataSpec(name="fashion_mnist")
         data = load(spec)
@@ -83,13 +96,7 @@ def main() -> int:
         )
         floor = judges.distances(data.train.images[: arguments.rows])
         report.rows.append(_row("real training images", "", 0.0, 0, floor, 0.0))
-        plan: list[tuple[Contender, float]] = [
-            (one, arguments.seconds) for one in contenders(servers.state_directory() / "peers")
-        ]
-        plan.append((Workbench(), arguments.seconds / REACHED_IN))
         for contender, seconds in plan:
-            if arguments.only not in contender.name:
-                continue
             print(f"training {contender.name} for {seconds:.0f} s", flush=True)
             seen = contender.train(data, seconds, execution)
             sampler, values, speed = best(contender, judges, arguments, execution)
@@ -107,10 +114,10 @@ def compared(rows: Sequence[Row]) -> list[str]:
     notes = []
     for column in (name for name in rows[0] if name.startswith("frechet")):
         for row in ours if peers else ():
-            best = min(peers, key=lambda peer: float(peer[column]))
-            ratio = float(best[column]) / float(row[column])
+            nearest = min(peers, key=lambda peer: float(peer[column]))
+            ratio = float(nearest[column]) / float(row[column])
             notes.append(
-                f"{column}: that of the best peer, {best['network']}, after {best['training seconds']:g} s is "
+                f"{column}: that of the best peer, {nearest['network']}, after {nearest['training seconds']:g} s is "
                 f"{ratio:.3g} times the workbench's after {row['training seconds']:g} s."
             )
     if ours and peers:

@@ -109,6 +109,11 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
+        if arguments.images < 1 or not arguments.factors or min(arguments.factors) <= 0:
+            raise UserError(
+                f"images, factors: {arguments.images} and {arguments.factors} given; an image at least and positive "
+                "factors are needed"
+            )
         execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
         data = DataSpec(name=arguments.data)
         dataset = load(data)

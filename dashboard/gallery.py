@@ -205,7 +205,7 @@ def _latent_space(source: Source, rows: pd.DataFrame, axes: Axes, x: float, seed
     """Reconstructions and interpolations of the arms whose model has an encoder; nothing where none has."""
     found = [
         (name, how, pictures_of)
-        for name, run_id, how in album.with_encoder(rows, axes, x, seed)
+        for name, _, run_id, how in album.with_encoder(rows, axes, seed, x)
         if (pictures_of := latent(source, run_id)) is not None
     ]
     if not found:

@@ -63,7 +63,7 @@ def _training(rows: pd.DataFrame, axes: Axes, look: dict[str, Look]) -> None:
         return
     st.header("Along the training", anchor="training")
     st.altair_chart(
-        charts.training_chart(along, look[evidence.LAST].colour, width=420, height=300),
+        charts.training_chart(along, look[along["method"].iloc[-1]].colour, width=420, height=300),
         alt="Error of features and distance of samples of checkpoints of one training",
     )
     st.caption(charts.TRAINING)

@@ -57,21 +57,26 @@ def every_arm(
     return cells, labels, [f"{value:g}" for value in values]
 
 
-def with_encoder(rows: pd.DataFrame, axes: Axes, x: float, seed: int) -> list[tuple[str, str, str]]:
-    """The arms at x that stored pictures of their latents: (name, run id, how they were interpolated)."""
+def with_encoder(
+    rows: pd.DataFrame, axes: Axes, seed: int, x: float | None = None
+) -> list[tuple[str, float, str, str]]:
+    """The arms that stored pictures of their latents, at x or, where none is given, each curve's at its largest:
+    (name, x, run id, how they were interpolated)."""
     if "interpolation" not in rows:
         return []
     told = rows[rows["interpolation"].notna()]
     if told.empty:
         return []
     kinds = dict(zip(told["run_id"], told["interpolation"], strict=True))
-    found = [(name, run_of(told, axes, name, x, seed)) for name in present(told, axes)[0]]
-    return [(name, run_id, str(kinds[run_id])) for name, run_id in found if run_id is not None]
+    places = {name: most_of(told, axes, name) if x is None else x for name in present(told, axes)[0]}
+    found = [(name, at, run_of(told, axes, name, at, seed)) for name, at in places.items()]
+    return [(name, at, run_id, str(kinds[run_id])) for name, at, run_id in found if run_id is not None]
 
 
 def most_of(rows: pd.DataFrame, axes: Axes, name: str) -> float:
     """The largest x that one curve has."""
-    return float(rows[rows[axes.series].astype(str) == name][axes.x].astype(float).max())
+    curve = rows[rows[axes.series].astype(str) == name] if axes.series else rows
+    return float(curve[axes.x].astype(float).max())
 
 
 def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[str]:
@@ -160,22 +165,14 @@ def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) 
 def _latent_space(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) -> list[str]:
     """Reconstructions and interpolations of the arms with an encoder, each at its largest x."""
     cells: list[str] = []
-    names, values = present(done, axes)
-    most = {name: most_of(done, axes, name) if axes.series else values[-1] for name in names}
-    found = [
-        (name, x, *one[1:])
-        for name, x in most.items()
-        for one in with_encoder(done, axes, x, seed)
-        if one[0] == name
-    ]
-    for name, x, run_id, how in found:
+    for name, x, run_id, how in with_encoder(done, axes, seed):
         with contextlib.suppress(*PROBLEMS):
-            latents = pictures.read_latent(fetch(run_id, "latent.npz"))
+            found = pictures.read_latent(fetch(run_id, "latent.npz"))
             label = looks([name])[name].label if axes.series else "the model"
             files = [f"{kind}-{len(cells) + 1}.png" for kind in ("reconstructions", "interpolations")]
             drawn = (
-                pictures.reconstructions(latents, rows=1, side=SIDE // 2),
-                pictures.interpolations(latents, rows=4, side=SIDE // 2),
+                pictures.reconstructions(found, rows=1, side=SIDE // 2),
+                pictures.interpolations(found, rows=4, side=SIDE // 2),
             )
             for file, picture in zip(files, drawn, strict=True):
                 picture.save(folder / file, optimize=True)

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
+import psutil
+
 from pipelines import errors
 from pipelines.plan import Plan
-from pipelines.preflight import machine_bytes
-from pipelines.stage import Done, Stage
+from pipelines.stage import GUESSED_BYTES, Done, Stage
 from pipelines.tracking import Tracking, require_server
 from pipelines.work import Outcome, Setting, record_failure, run_stage
 from workbench.registry import UserError
@@ -72,7 +73,7 @@ class InlineExecutor:
     description = "this process, one stage after the other"
 
     def __init__(self) -> None:
-        self.memory = machine_bytes()
+        self.memory = psutil.virtual_memory().total
         self._queue: deque[tuple[Stage, Mapping[str, Done], Setting]] = deque()
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
@@ -127,12 +128,13 @@ class RayExecutor:
         )
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
-        # More than any node has would wait for ever.
+        # More than any node has would wait for ever; of what is guessed, two share the largest in any case.
+        most = self._largest["memory"] / (2 if stage.resources.memory_bytes <= GUESSED_BYTES else 1)
         task = self._remote.options(
             name=f"{stage.kind}: {stage.name}",
             num_cpus=min(stage.resources.cpus, self._largest["CPU"]),
             num_gpus=min(stage.resources.gpus, self._largest["GPU"]),
-            memory=int(min(stage.resources.memory_bytes, self._largest["memory"])),
+            memory=int(min(stage.resources.memory_bytes, most)),
             max_retries=0,
         )
         reference = task.remote(stage, inputs, setting)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from pipelines.recognition import checks
 from pipelines.stage import Stage
@@ -22,6 +23,7 @@ from workbench.spec import (
     LatentDiffusionSpec,
     MeasureSpec,
     ModelSpec,
+    ReadoutSpec,
     RecognitionSpec,
     TrialSpec,
     fit_of,
@@ -69,6 +71,12 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
         if isinstance(spec, (FeatureSpec, RecognitionSpec)):
             checks.check(spec, event)
             readouts = checks.readout_seconds(spec, dataset)
+        if (
+            isinstance(spec, RecognitionSpec)
+            and isinstance(spec.by, ReadoutSpec)
+            and spec.by.drawn is not None
+        ):
+            _check_sampling(spec.by.drawn)
         fit, work = _evaluations(stage, dataset)
         if isinstance(fit, FitSpec):
             require_own_data(fit)
@@ -104,7 +112,7 @@ def _evaluations(stage: Stage, dataset: Dataset) -> tuple[FitSpec | None, float]
 def _require_room(spec: ModelSpec, event: Event) -> None:
     from workbench.footprint import backbone_bytes
 
-    needed, have = backbone_bytes(spec, event), machine_bytes()
+    needed, have = backbone_bytes(spec, event), psutil.virtual_memory().total
     if needed > have:
         raise UserError(
             f"model.backbone: its weights alone take {needed / GIB:.0f} GiB in training, this machine has "
@@ -120,11 +128,6 @@ def _training_bytes(spec: ModelSpec, batch_size: int, event: Event) -> int:
 
     execution = Execution.best(threads=1)
     return PROCESS_BYTES + training_bytes(execution.place(build(spec, event)), event, batch_size, execution)
-
-
-def machine_bytes() -> int:
-    """The memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:

@@ -44,10 +44,10 @@ def ode_bits_per_dim(
     """The same by the probability-flow ODE with Hutchinson's estimate of the trace; None for a family without one."""
     if not isinstance(model, DiffusionModel) or isinstance(model.preconditioned.schedule, Discrete):
         return None
+    denoiser = model.preconditioned
 
     def log_prob(x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
-        assert isinstance(model, DiffusionModel)
-        return ode_log_prob(model.preconditioned, x, cond, levels=data.levels, generator=generator)
+        return ode_log_prob(denoiser, x, cond, levels=data.levels, generator=generator)
 
     return _bits(log_prob, model, data, ODE_ROWS, execution)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+GUESSED_BYTES = 2 << 30  # the most that is reserved for a stage without having been counted
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from pipelines import marks
@@ -82,7 +79,7 @@ def likelihoods(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
             "deviation over seeds": grouped[LIKELIHOOD].std(),
             **estimated,
             "kind": grouped["likelihood_kind"].first().fillna("none"),
-            measure(quality).title: grouped[quality].agg(_mean_of(quality)),
+            measure(quality).title: _means(done, axes, quality),
         }
     )
     for rank, column in (("likelihood", "bits per dimension"), ("quality", measure(quality).title)):
@@ -119,11 +116,10 @@ def costs(rows: pd.DataFrame, axes: Axes, quality: str) -> pd.DataFrame:
     return named.rename_axis("family").reset_index()
 
 
-def _mean_of(name: str) -> Callable[[pd.Series], float]:
-    """The mean as everywhere of that measure: of logarithms where it is read on a logarithmic axis."""
-    if not measure(name).logarithmic:
-        return lambda values: float(values.mean())
-    return lambda values: float(np.exp(np.log(values[values > 0]).mean()))
+def _means(done: pd.DataFrame, axes: Axes, name: str) -> pd.Series:
+    """The mean of a measure over seeds by family, of rows at one x: geometric where it is read by its logarithm."""
+    means = summary(done, axes, name, geometric=measure(name).logarithmic)
+    return means.set_index(means[axes.series].astype(str))["mean"]
 
 
 def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) -> alt.LayerChart:
@@ -137,10 +133,8 @@ def chart(rows: pd.DataFrame, axes: Axes, quality: str, *, height: int = 420) ->
     points = points.assign(series=done[axes.series].astype(str), seed=done["seed"]).dropna()
     names = [name for name in axes.names if name in set(points["series"])]
     look = looks(names)
-    grouped = points.groupby("series")
-    means = grouped.agg(
-        {"value": _mean_of(quality), "speed": _mean_of(SPEED), "covered": _mean_of(DIVERSITY)}
-    ).reset_index()
+    means = pd.DataFrame({new: _means(done, axes, old) for new, old in columns.items()}).dropna()
+    means = means.rename_axis("series").reset_index()
     colour, _ = marks.colour_and_shape(look, 4)
     low, high = points["speed"].min() * 0.6, points["speed"].max() * 6  # room for the last name
     x = alt.X(
@@ -191,11 +185,7 @@ def panels(rows: pd.DataFrame, axes: Axes, quality: str, *, width: int = 230) ->
     done = finished(rows)
     assert axes.series is not None
     done = done[done[axes.x].astype(float) == max(axes.ticks)]
-    order = (
-        done.groupby(axes.series)[quality]
-        .agg(_mean_of(quality))
-        .sort_values(ascending=measure(quality).direction != "higher")
-    )
+    order = _means(done, axes, quality).sort_values(ascending=measure(quality).direction != "higher")
     look = looks(list(axes.names))
     names = [str(name) for name in order.index]
     labels = [look[name].label for name in names]

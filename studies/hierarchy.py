@@ -124,8 +124,8 @@ STUDY = Study(
     how_to_read=(
         "Each curve takes one difference back: the curve of diffusion that is trained by its bound is the one to "
         "compare with, along it the number of stages T grows. All arms see the same images in the same batches, since "
-        "equal seconds would mix each difference with how fast its network is; parameters and seconds are columns of "
-        "the table. All are trained by the same bound, in which each stage has a variance of its own, learned too; "
+        "equal seconds would mix each difference with how fast its network is; parameters and seconds are kept "
+        "with each run. All are trained by the same bound, in which each stage has a variance of its own, learned too; "
         "one curve is trained by the plain denoising error instead, as is common. Latents of a quarter of the "
         "dimensions are the means of cells of two pixels a side; where the encoder is learned, a network adds to them "
         "what it likes, and the noise schedule is learned too. Networks a stage are as large together as the one, or "

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
+from scipy import stats
 
 from pipelines.axes import log_ticks
 from pipelines.recognition import evidence
@@ -169,7 +169,7 @@ def training_chart(
     panels = []
     for name in ("error", evidence.DRAWN):
         one = rows.rename(columns={name: "value"})[["share", "seed", "value"]]
-        means = one.groupby("share")["value"].agg(lambda values: np.exp(np.log(values).mean())).reset_index()
+        means = one.groupby("share")["value"].agg(stats.gmean).reset_index()
         y = alt.Y("value:Q", title=axis_title(name), scale=alt.Scale(zero=False))
         tips = [
             alt.Tooltip("share:Q", format=".3~g"),

@@ -28,10 +28,8 @@ CORRUPTED_SETS = 12  # four corruptions at three severities
 PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 LAYERS = 5  # of the default network
-CELL_SECONDS, READOUT_SECONDS = (
-    2e-4,
-    1.5e-3,
-)  # a training row: of one linear readout, of one and the choice of its penalty
+CELL_SECONDS = 2e-4  # a training row, of a linear readout of one penalty
+READOUT_SECONDS = 1.5e-3  # a training row, of a readout and the choice of its penalty
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 

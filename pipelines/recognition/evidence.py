@@ -13,7 +13,6 @@ from workbench.presets.methods import CHECKPOINTS
 
 EVIDENCE, WRONG = "recognition.json", "wrong.png"
 DRAWN = "frechet[cnn]"  # of samples of the fit whose features are read
-LAST = "diffusion_last"  # of CHECKPOINTS
 FIRST = ("diffusion_features", "diffusion_bayes", "cnn")  # shown first where there are many
 Kept = Mapping[str, Any]
 
@@ -62,16 +61,17 @@ def curves(kept: pd.DataFrame) -> pd.DataFrame:
 
 
 def along_training(rows: pd.DataFrame, axes: Axes) -> pd.DataFrame:
-    """One row a checkpoint and seed: the `share` of the training, `seed`, and the columns `error` and DRAWN; none for a
-    study without checkpoints."""
+    """One row a checkpoint and seed: its `method`, the `share` of the training, `seed`, and the columns `error` and
+    DRAWN; none for a study without checkpoints."""
     assert axes.series is not None
     done = finished(rows)
-    columns = ["share", "seed", "error", DRAWN]
+    columns = ["method", "share", "seed", "error", DRAWN]
     if DRAWN not in done:
         return pd.DataFrame(columns=columns)
     found = done[done[axes.series].isin(CHECKPOINTS)].dropna(subset=["error", DRAWN])
-    shares = found[axes.series].map(CHECKPOINTS).astype(float)
-    return found.assign(share=shares)[columns].sort_values(["seed", "share"], ignore_index=True)
+    method = found[axes.series].astype(str)
+    found = found.assign(method=method, share=method.map(CHECKPOINTS).astype(float))
+    return found[columns].sort_values(["seed", "share"], ignore_index=True)
 
 
 def choices(kept: pd.DataFrame) -> dict[str, dict[str, Any]]:

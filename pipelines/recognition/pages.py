@@ -53,7 +53,7 @@ def _parts(
         yield "## Along the training"
         yield save(
             "training",
-            partial(charts.training_chart, along, look[evidence.LAST].colour),
+            partial(charts.training_chart, along, look[along["method"].iloc[-1]].colour),
             "Error and distance along the training",
         )
         yield charts.TRAINING

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import studies
-from benchmarks import limit, rates, timing
-from benchmarks.peers import compared
+from benchmarks import limit, peers, rates, timing
+from benchmarks.peers import compared, planned
 from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
+from workbench.registry import UserError
 from workbench.spec import DataSpec, with_fields
 
 
@@ -63,11 +64,22 @@ def test_peers_are_compared_by_the_best_of_them() -> None:
             "images/s drawn": speed,
         }
 
-    ours, peers = row("workbench", 480.0, 2.0, 90.0), [row("a", 480.0, 40.0, 9.0), row("b", 480.0, 30.0, 3.0)]
-    quality, speed = compared([ours, *peers])
+    ours, others = (
+        row("workbench", 480.0, 2.0, 90.0),
+        [row("a", 480.0, 40.0, 9.0), row("b", 480.0, 30.0, 3.0)],
+    )
+    quality, speed = compared([ours, *others])
     assert "the best peer, b, after 480 s is 15 times the workbench's after 480 s" in quality
     assert "10 times those of the fastest peer, a" in speed
-    assert compared([ours]) == compared(peers) == []
+    assert compared([ours]) == compared(others) == []
+
+
+def test_a_contender_that_is_not_there_is_told_before_anything_is_trained() -> None:
+    assert len(planned(peers.Arguments(only="workbench"))) == 2
+    with pytest.raises(
+        UserError, match=r"only: 'worbench' given; contenders are workbench; diffusers, float32"
+    ):
+        planned(peers.Arguments(only="worbench"))
 
 
 def test_every_network_of_a_study_is_tried_once() -> None:

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from small_hierarchies import EVENT, SPEC, VARIANTS, model_of
-from toy import halves
+from toy import halves, trained
 
-from workbench.execution import Execution
 from workbench.models import Event, MarkovHierarchy, build, restore
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import (
-    BudgetSpec,
-    FitSpec,
-    MarkovHierarchySpec,
-    OptimiserSpec,
     SamplingSpec,
     with_fields,
 )
-from workbench.training import Fitted, fit
 
-
-def run(
-    model: MarkovHierarchySpec, *, steps: int, checkpoint: Path | None = None, seconds: float = 1e9
-) -> Fitted:
-    spec = FitSpec(
-        model=model,
-        optimiser=OptimiserSpec(learning_rate=3e-3, warmup_images=32),
-        budget=BudgetSpec(images_seen=16 * steps, batch_size=16),
-        ema_halflife_images=32,
-    )
-    return fit(
-        spec,
-        halves(),
-        execution=Execution(threads=1),
-        checkpoint=checkpoint,
-        checkpoint_seconds=seconds,
-    )
+run = partial(trained, learning_rate=3e-3)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

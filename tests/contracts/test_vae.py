@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
-from toy import halves
+from toy import halves, trained
 
 from workbench.data import to_float
-from workbench.execution import Execution
 from workbench.models import VAE, Event, HasLatent, HasLikelihood, LadderVAE, Watch, build, restore
 from workbench.models.likelihood import DiscretisedLogistic
 from workbench.models.variational import DiagonalNormal, Inference, VariationalModel, charged
 from workbench.registry import UserError
 from workbench.rng import Draws, stream
 from workbench.spec import (
-    BudgetSpec,
-    FitSpec,
     LadderVAESpec,
-    OptimiserSpec,
     SamplingSpec,
     VAESpec,
     with_fields,
 )
-from workbench.training import Fitted, fit
 
 FAMILIES: dict[str, VAESpec | LadderVAESpec] = {
     "vector": VAESpec(width=8, multipliers=(1, 2), latent_width=4),
@@ -231,27 +227,7 @@ def test_any_sides_and_every_parameter_gets_a_gradient(name: str, shape: tuple[i
 # The fit
 
 
-def run(
-    model: VAESpec | LadderVAESpec,
-    *,
-    steps: int,
-    checkpoint: Path | None = None,
-    seconds: float = 1e9,
-    precision: torch.dtype = torch.float32,
-) -> Fitted:
-    spec = FitSpec(
-        model=model,
-        optimiser=OptimiserSpec(learning_rate=1e-2, warmup_images=32),
-        budget=BudgetSpec(images_seen=16 * steps, batch_size=16),
-        ema_halflife_images=32,
-    )
-    return fit(
-        spec,
-        halves(levels=(16, 10)),
-        execution=Execution(threads=1, precision=precision),
-        checkpoint=checkpoint,
-        checkpoint_seconds=seconds,
-    )
+run = partial(trained, learning_rate=1e-2, levels=(16, 10))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from workbench.data import Dataset, Split
+from workbench.execution import Execution
+from workbench.spec import BudgetSpec, FitSpec, ModelSpec, OptimiserSpec
+from workbench.training import Fitted, fit
 
 
 def halves(rows: int = 16, levels: tuple[int, int] = (16, 16)) -> Dataset:
@@ -16,3 +21,29 @@ def halves(rows: int = 16, levels: tuple[int, int] = (16, 16)) -> Dataset:
     images[labels == 1, :, :, 4:] = bright[labels == 1]
     split = Split(images, labels)
     return Dataset("toy", 17, ("a", "b"), split, split, split)
+
+
+def trained(
+    model: ModelSpec,
+    *,
+    steps: int,
+    learning_rate: float,
+    levels: tuple[int, int] = (16, 16),
+    checkpoint: Path | None = None,
+    seconds: float = 1e9,
+    precision: torch.dtype = torch.float32,
+) -> Fitted:
+    """A model after some steps on all rows of `halves`; with `checkpoint`, saved there after each `seconds`."""
+    spec = FitSpec(
+        model=model,
+        optimiser=OptimiserSpec(learning_rate=learning_rate, warmup_images=32),
+        budget=BudgetSpec(images_seen=16 * steps, batch_size=16),
+        ema_halflife_images=32,
+    )
+    return fit(
+        spec,
+        halves(levels=levels),
+        execution=Execution(threads=1, precision=precision),
+        checkpoint=checkpoint,
+        checkpoint_seconds=seconds,
+    )

@@ -51,7 +51,7 @@ EFFORTS: dict[Scale, Effort] = {
 # Training images a second of one core of the supervised CNN.
 _SPEED = {"digits": 7_200, "fashion_mnist": 1_670}
 SMALL = ClassifierSpec(width=32, features=64)
-LONGER = 3  # times the images of the CNN of equal cost, for one that is about as good as it gets
+LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer its best
 FEATURES_BUDGET = 1 / 2  # of a family's seconds, for models whose features are looked at
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
 MISLED_BUDGET = 1 / 4  # of a family's seconds, where a shortcut is to be seen: it is learned at once

@@ -118,6 +118,15 @@ def test_a_readout_needs_its_features_and_these_the_fit_that_they_are_of() -> No
     assert pixels.kind == "features" and pixels.needs == ()
 
 
+def test_how_a_checkpoint_is_drawn_from_is_checked_before_it_is_trained() -> None:
+    early = method(DataSpec(), "smoke", method="diffusion_quarter", labelled=0.1)
+    assert isinstance(early.by, ReadoutSpec) and early.by.drawn is not None
+    wrong = replace(early, by=replace(early.by, drawn=with_fields(early.by.drawn, {"sampling.nfe": 0})))
+    stage = Stage(kind="trial", body="", key="a", name="", spec=wrong, experiment="")
+    with pytest.raises(UserError, match="nfe"):
+        check([stage], DataSpec(), None)
+
+
 def test_the_estimate_counts_what_is_looked_at() -> None:
     spec = FeatureSpec(
         of="activations",

@@ -109,7 +109,7 @@ def _grids(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], val
         x = st.select_slider(
             field(axes.x),
             values,
-            value=10.0 if 10.0 in values else values[-1],
+            value=album.SHOWN if album.SHOWN in values else album.shared_x(rows, axes),
             format_func=lambda value: f"{value:g}",
             key="steps",
             bind="query-params",

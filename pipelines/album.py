@@ -79,6 +79,12 @@ def most_of(rows: pd.DataFrame, axes: Axes, name: str) -> float:
     return float(curve[axes.x].astype(float).max())
 
 
+def shared_x(rows: pd.DataFrame, axes: Axes) -> float:
+    """The x at which most curves have rows, of equals the largest."""
+    curves = rows.groupby(rows[axes.x].astype(float))[axes.series or axes.x].nunique()
+    return float(curves[curves == curves.max()].index.max())
+
+
 def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[str]:
     """Save the pictures of the first seed to `folder`; returns the paragraphs that show them, none without samples."""
     done = finished(rows)

@@ -13,7 +13,7 @@ import pytest
 from fake_store import filled, trial_rows
 
 import studies
-from pipelines import axes, figures, pictures, verdict, vocabulary
+from pipelines import album, axes, figures, pictures, verdict, vocabulary
 
 STEP, STEPS = studies.study("step_sweep"), studies.study("diffusion_steps")
 BACKBONES = studies.study("backbones")
@@ -268,3 +268,11 @@ def test_the_second_word_of_the_arms_is_shown_one_value_at_a_time() -> None:
     first = axes.at_facet(table[table["matching"] != across.facets[0]], across)
     assert set(first["matching"]) == {across.facets[1]}
     assert axes.at_facet(table, axes.axes_of(STEP)) is table
+
+
+def test_pictures_begin_where_most_curves_have_some() -> None:
+    expected = {"hierarchy": 4, "why_diffusion": 1, "diffusion_steps": 1000}
+    for name, x in expected.items():
+        study = studies.study(name)
+        found = axes.axes_of(study)
+        assert album.shared_x(axes.finished(trial_rows(study)), found) == x, name

@@ -1,4 +1,4 @@
-"""Targets against patches: arms differ in these alone, under one loss, and shares of the side are whole pixels."""
+"""Targets against patches: arms differ in these alone, under one loss, and whole patches fill an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.vocabulary import LABELS
 from workbench.diffusion.conversions import PARAMETRISATIONS
 from workbench.diffusion.objectives import WEIGHTINGS
 from workbench.diffusion.schedule import schedule_from
-from workbench.presets.patches import SIDES, patched
+from workbench.presets.patches import SIDES, patch_of, patched
 from workbench.registry import UserError
 from workbench.spec import DataSpec, DiffusionSpec, FitSpec, with_fields
 
@@ -34,9 +34,25 @@ def test_arms_differ_in_target_and_patch_alone(data: str) -> None:
 
 @pytest.mark.parametrize("data", SIDES)
 def test_patches_are_their_share_of_the_side(data: str) -> None:
+    side = SIDES[data]
     for share in SHARES:
-        assert fit(data, patch_share=share).model.backbone.patch == SIDES[data] * share
-    assert fit(data, patch_share=max(SHARES)).model.backbone.patch == SIDES[data]
+        patch = fit(data, patch_share=share).model.backbone.patch
+        assert side % patch == 0 and patch / side == pytest.approx(share, rel=0.15)
+    assert fit(data, patch_share=max(SHARES)).model.backbone.patch == side
+
+
+def test_a_patch_is_the_divisor_nearest_to_its_share() -> None:
+    assert [patch_of(28, share) for share in (1 / 28, 1 / 14, 0.1, 1 / 8, 1 / 4, 1 / 2, 1.0)] == [
+        1,
+        2,
+        2,
+        4,
+        7,
+        14,
+        28,
+    ]
+    assert [patch_of(8, patch / 8) for patch in (1, 2, 4, 8)] == [1, 2, 4, 8]
+    assert patch_of(7, 0.4) == 7  # nearer to 1 than to 1/7, by their ratio
 
 
 def test_the_loss_is_one_function_of_the_clean_image() -> None:
@@ -57,7 +73,7 @@ def test_every_target_has_a_name() -> None:
     assert set(PREDICTIONS) <= set(LABELS)
 
 
-@pytest.mark.parametrize("share", [0.3, 0.0, 2.0, 0.01])
-def test_a_share_that_divides_no_side_is_told(share: float) -> None:
-    with pytest.raises(UserError, match=f"patch_share: {share:g} of 28 pixels"):
+@pytest.mark.parametrize("share", [-0.5, 0.0, 2.0, 0.01])
+def test_a_share_of_no_pixel_or_more_than_all_is_told(share: float) -> None:
+    with pytest.raises(UserError, match=f"patch_share: {share:g} given; a share from 1/28"):
         patched(DataSpec(name="fashion_mnist"), "quick", patch_share=share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
@@ -23,22 +24,19 @@ IMAGES: dict[str, dict[Scale, int]] = {
 def patched(
     data: DataSpec, scale: Scale, *, prediction: Prediction = "clean", patch_share: float = 0.25
 ) -> TrialSpec:
-    """A small diffusion transformer that predicts `prediction`, on patches whose side is the share `patch_share` of the
-    image's; at 1 the whole image is one patch.
+    """A small diffusion transformer that predicts `prediction`, on patches whose side is about the share `patch_share`
+    of the image's, so that whole patches fill the image; at 1 the whole image is one patch.
 
     The width is that of `sizes`, 64 channels: no more than the values of a whole digit of 8 x 8, and far fewer than
     those of larger images. The loss is one and the same function of the clean image in all arms, min-SNR-5 (Hang et
-    al., 2023), so that arms differ in what the network has to put out alone. Raises UserError for a share that does not
-    divide the side into patches of whole pixels.
+    al., 2023), so that arms differ in what the network has to put out alone. Raises UserError for a share that is not
+    between one pixel and the whole side.
     """
     side = SIDES.get(data.name, SIDES["fashion_mnist"])
-    patch = side * patch_share
-    if patch < 1 or side % patch:
-        raise UserError(
-            f"patch_share: {patch_share:g} of {side} pixels does not divide the side into whole patches"
-        )
+    if not 1 / side <= patch_share <= 1:
+        raise UserError(f"patch_share: {patch_share:g} given; a share from 1/{side}, a pixel, to 1 is needed")
     name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
-    backbone = replace(backbone_spec("dit", name, "small", "flops"), patch=int(patch))
+    backbone = replace(backbone_spec("dit", name, "small", "flops"), patch=patch_of(side, patch_share))
     return generative_trial(
         data,
         scale,
@@ -47,3 +45,9 @@ def patched(
         sampling=SOLVER,
         learning_rate=LEARNING_RATES["dit"],
     )
+
+
+def patch_of(side: int, share: float) -> int:
+    """The divisor of `side` whose share of it is nearest to `share`, by their ratio; of equals the smaller."""
+    divisors = [patch for patch in range(1, side + 1) if side % patch == 0]
+    return min(divisors, key=lambda patch: abs(math.log(patch / side / share)))

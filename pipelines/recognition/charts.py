@@ -34,13 +34,11 @@ CORRUPTIONS = (
 
 
 def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart:
-    """Validation accuracy by layer and noise level, at the better grid; a click on a cell shows its features there:
-    the first two principal components of validation rows, coloured by class. The chosen cell is shown at first."""
+    """Validation accuracy by layer and noise level, and below by the grid in the chosen cell; a click on a cell shows
+    its features there: the first two principal components of validation rows, coloured by class. The chosen cell is
+    shown at first."""
     grid = pd.DataFrame(choice["grid"])
-    best = grid.loc[grid.groupby(["layer", "time"], sort=False)["accuracy"].idxmax()]
-    best = best.assign(
-        cell=[f"{layer}@{time:g}" for layer, time in zip(best["layer"], best["time"], strict=True)]
-    )
+    grid["cell"] = [f"{layer}@{time:g}" for layer, time in zip(grid["layer"], grid["time"], strict=True)]
     chosen = f"{choice['layer']}@{choice['time']:g}"
     picked = alt.selection_point(
         name="cell", fields=["cell"], value=[{"cell": chosen}], toggle=False, empty=False
@@ -54,7 +52,7 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         scale=alt.Scale(scheme="viridis"),
         legend=alt.Legend(format=".0%", orient="top"),
     )
-    base = alt.Chart(best)
+    base = alt.Chart(grid)
     cells = base.mark_rect(cursor="pointer").encode(
         x=x,
         y=y,
@@ -62,7 +60,6 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         tooltip=[
             alt.Tooltip("layer:N"),
             alt.Tooltip("time:Q", title="noise level t"),
-            alt.Tooltip("side:Q", title="cells a side"),
             alt.Tooltip("accuracy:Q", title="validation accuracy", format=".1%"),
         ],
     )
@@ -76,7 +73,7 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         .encode(x=x, y=y, opacity=alt.condition(picked, alt.value(1), alt.value(0)))
         .add_params(picked)
     )
-    middle = (best["accuracy"].min() + best["accuracy"].max()) / 2
+    middle = (grid["accuracy"].min() + grid["accuracy"].max()) / 2
     numbers = base.mark_text(fontSize=11).encode(
         x=x,
         y=y,
@@ -84,7 +81,9 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
         color=alt.condition(alt.datum.accuracy > middle, alt.value("black"), alt.value("white")),
     )
     heat = alt.layer(cells, numbers, best_cell, frame).properties(
-        width=CELL * best["time"].nunique(), height=CELL * len(layers)
+        width=CELL * grid["time"].nunique(),
+        height=CELL * len(layers),
+        title=alt.Title(text=_at_sides(choice), orient="bottom", fontSize=11, fontWeight="normal"),
     )
     shown = MOST_POINTS // len(choice["map"]["places"])
     rows = [
@@ -107,6 +106,13 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
     )
     chart: alt.HConcatChart = alt.hconcat(heat, points, spacing=36).resolve_scale(color="independent")
     return chart
+
+
+def _at_sides(choice: dict[str, Any]) -> str:
+    """How well the chosen cell does on each grid, coarse to fine."""
+    sides = sorted(choice["sides"], key=lambda one: int(one["side"]))
+    told = ", ".join(f"{one['accuracy']:.1%} of up to {one['side']} × {one['side']}" for one in sides)
+    return f"The chosen cell by the means of its grid: {told}"
 
 
 def evaluations_chart(curves: pd.DataFrame, look: Mapping[str, Look], *, height: int = 360) -> alt.LayerChart:

@@ -58,7 +58,7 @@ def rows_looked_at(spec: FeatureSpec, dataset: Dataset) -> float:
     if spec.of != "activations":
         return rows
     chosen_from = min(spec.grid_rows, len(dataset.train)) + min(CHOSEN_FROM, len(dataset.validation))
-    return spec.draws * rows + len(spec.times) * chosen_from
+    return spec.draws * rows + (len(spec.times) + 1) * chosen_from
 
 
 def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
@@ -78,7 +78,7 @@ def readout_seconds(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> fl
     if isinstance(spec, FeatureSpec):
         if spec.of != "activations":
             return 0.0
-        cells = len(spec.times) * len(spec.sides) * (len(spec.layers) or LAYERS)
+        cells = len(spec.times) * (len(spec.layers) or LAYERS) + len(spec.sides)
         return cells * min(spec.grid_rows, len(dataset.train)) * CELL_SECONDS
     if not isinstance(spec.by, ReadoutSpec):
         return 0.0

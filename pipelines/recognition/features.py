@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,84 +113,79 @@ def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) 
 
 
 def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: Execution) -> Viewed:
-    """Activations at the layer, noise level and grid of most validation accuracy."""
+    """Activations at the layer and noise level of most validation accuracy, and there at the grid of most."""
     known = layers(model)
     wanted = spec.layers or known
     train, held_out = data.train, data.validation
     few = slice(0, spec.grid_rows), slice(0, CHOSEN_FROM)
 
-    def looked(rows: Tensor, time_: float, address: int) -> dict[tuple[str, int], Tensor]:
+    def looked(
+        images: Tensor, address: int, names: Sequence[str], at: float, sides: Sequence[int], draws: int
+    ) -> dict[tuple[str, int], Tensor]:
         return activations(
             model,
-            to_float(rows, data.levels),
-            layers=wanted,
-            time=time_,
-            sides=spec.sides,
-            draws=1,
+            images,
+            layers=names,
+            time=at,
+            sides=sides,
+            draws=draws,
             seed=_address(spec.seed, address),
             execution=execution,
         )
 
-    mapped: dict[Cell, Tensor] = {}
+    mapped: dict[str, Tensor] = {}
 
-    def cells() -> Iterator[tuple[Cell, Tensor, Tensor]]:
-        for at in spec.times:
-            of_train = looked(train.images[few[0]], at, TRAIN)
-            of_held_out = looked(held_out.images[few[1]], at, VALIDATION)
+    def cells(
+        names: Sequence[str], times: Sequence[float], sides: Sequence[int]
+    ) -> Iterator[tuple[Cell, Tensor, Tensor]]:
+        for at in times:
+            of_train, of_held_out = (
+                looked(to_float(rows, data.levels), address, names, at, sides, 1)
+                for rows, address in (
+                    (train.images[few[0]], TRAIN),
+                    (held_out.images[few[1]], VALIDATION),
+                )
+            )
             for layer, side in of_train:
-                mapped[layer, at, side] = of_held_out[layer, side][:MAPPED_ROWS].clone()
+                mapped.setdefault(f"{layer}@{at:g}", of_held_out[layer, side][:MAPPED_ROWS].clone())
                 yield (layer, at, side), of_train[layer, side], of_held_out[layer, side]
 
-    best, accuracies = choose(
-        cells(), train.labels[few[0]], held_out.labels[few[1]], classes=len(data.classes)
-    )
-    layer, at, side = best
-    grid = [
-        {"layer": cell[0], "time": cell[1], "side": cell[2], "accuracy": value}
-        for cell, value in accuracies.items()
-    ]
+    def chosen(
+        names: Sequence[str], times: Sequence[float], sides: Sequence[int]
+    ) -> tuple[Cell, dict[Cell, float]]:
+        labels = train.labels[few[0]], held_out.labels[few[1]]
+        return choose(cells(names, times, sides), *labels, classes=len(data.classes))
 
-    def view(images: Tensor, address: int) -> Tensor:
-        found = activations(
-            model,
-            images,
-            layers=(layer,),
-            time=at,
-            sides=(side,),
-            draws=spec.draws,
-            seed=_address(spec.seed, address),
-            execution=execution,
-        )
-        return found[layer, side]
-
+    (layer, at, _), grid = chosen(wanted, spec.times, spec.sides[:1])
+    best, at_sides = chosen((layer,), (at,), spec.sides)
+    side = best[2]
     behind = known.index(layer) > (len(known) - 1) / 2
     return Viewed(
-        view=view,
+        view=lambda images, address: looked(images, address, (layer,), at, (side,), spec.draws)[layer, side],
         choice={
             "layer": layer,
             "time": at,
             "side": side,
-            "grid": grid,
-            "map": _map(mapped, accuracies, held_out.labels),
+            "grid": [{"layer": name, "time": t, "accuracy": found} for (name, t, _), found in grid.items()],
+            "sides": [{"side": cells, "accuracy": found} for (*_, cells), found in at_sides.items()],
+            "map": _map(mapped, held_out.labels),
         },
         metrics={
             "chosen_time": at,
             "chosen_side": float(side),
             "chosen_behind_middle": float(behind),
-            "validation_accuracy": accuracies[best],
+            "validation_accuracy": at_sides[best],
         },
     )
 
 
-def _map(mapped: dict[Cell, Tensor], accuracies: dict[Cell, float], labels: Tensor) -> dict[str, Any]:
-    """A flat picture of validation rows at each layer and noise level, at the better grid: their first two principal
-    components, scaled to unit deviation."""
+def _map(mapped: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
+    """A flat picture of validation rows by their features in each cell: their first two principal components, scaled to
+    unit deviation."""
     places: dict[str, list[list[float]]] = {}
-    for layer, at in dict.fromkeys((layer, at) for layer, at, _ in mapped):
-        sides = (side for name, t, side in mapped if (name, t) == (layer, at))
-        rows = mapped[layer, at, max(sides, key=lambda side: accuracies[layer, at, side])]
+    for cell, rows in mapped.items():
         flat = principal(rows, 2)(rows)
-        places[f"{layer}@{at:g}"] = (flat / flat.std(0).clamp_min(1e-6)).double().round(decimals=2).tolist()
+        places[cell] = (flat / flat.std(0).clamp_min(1e-6)).double().round(decimals=2).tolist()
     return {"labels": labels[:MAPPED_ROWS].tolist(), "places": places}
 
 

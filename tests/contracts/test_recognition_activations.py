@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.execution import BATCH_VALUES, Execution
 from workbench.models import DiffusionModel, Event, GenerativeModel, HasLatent, build
 from workbench.nn import BACKBONES, Backbone
-from workbench.nn.pooling import pooled
+from workbench.nn.pooling import as_read, pooled
 from workbench.recognition.activations import activations, latents, layers, randomised
 from workbench.registry import UserError
 from workbench.rng import normal_rows, stream
@@ -72,9 +72,22 @@ def test_features_are_those_of_the_network_on_the_inputs_of_the_denoiser(name: s
         model, x_0, layers=layers(model), time=0.2, sides=[1, 2, 64], draws=1, seed=3, execution=EXECUTION
     )
     for layer in layers(model):
-        assert close(found[layer, 1], expected[layer].flatten(2).mean(2))
-        assert close(found[layer, 64], expected[layer].flatten(1))  # its own grid
-        assert close(found[layer, 2], pooled(expected[layer], 2))
+        read = as_read(expected[layer])
+        assert close(found[layer, 1], read.flatten(2).mean(2))
+        assert close(found[layer, 64], read.flatten(1))  # its own grid
+        assert close(found[layer, 2], pooled(read, 2))
+
+
+def test_an_activation_is_read_normalised_over_its_channels_and_through_silu() -> None:
+    activation = 3 + 5 * torch.randn(2, 16, 4, 4, generator=stream(0, "activation"))
+    deviation, mean = torch.std_mean(activation, dim=1, keepdim=True, correction=0)
+    normal = (activation - mean) / deviation
+    assert close(as_read(activation), normal * normal.sigmoid())
+    assert close(
+        as_read(7 * activation - 2), as_read(activation)
+    )  # what the next norm would not see, is not seen
+    line = activation.flatten(2)
+    assert close(as_read(line), as_read(activation).flatten(2))
 
 
 def test_a_grid_holds_the_means_of_its_cells() -> None:
@@ -103,7 +116,8 @@ def test_draws_average() -> None:
     alpha, sigma = (float(c) for c in model.preconditioned.schedule(t))
     noise = normal_rows(3, "activations", 1, start=0, stop=4, shape=EVENT.shape)
     inputs = model.preconditioned.inputs(alpha * x_0 + sigma * noise, t)
-    second = model.preconditioned.backbone.features(*inputs, None, ["middle"])["middle"].flatten(2).mean(2)
+    second = as_read(model.preconditioned.backbone.features(*inputs, None, ["middle"])["middle"])
+    second = second.flatten(2).mean(2)
     assert close(two, (one + second) / 2)
     assert not close(one, second)
 

@@ -179,17 +179,15 @@ def evidence_of(method: str) -> dict:
         ]
         found["wrong"] = [{"row": 3, "told": 1, "true": 0}]
     if method == "diffusion_features":
-        layers, times, sides = ("down.0", "up.0"), (0.1, 0.4), (1, 2)
+        layers, times = ("down.0", "up.0"), (0.1, 0.4)
         found["choice"] = {
             "layer": "up.0",
             "time": 0.1,
             "side": 2,
             "grid": [
-                {"layer": y, "time": t, "side": s, "accuracy": 0.5 + 0.1 * s + 0.2 * (y == "up.0")}
-                for y in layers
-                for t in times
-                for s in sides
+                {"layer": y, "time": t, "accuracy": 0.6 + 0.2 * (y == "up.0")} for y in layers for t in times
             ],
+            "sides": [{"side": 2, "accuracy": 0.85}, {"side": 1, "accuracy": 0.8}],
             "map": {
                 "labels": [0, 1],
                 "places": {f"{y}@{t:g}": [[0.0, 1.0], [1.0, t]] for y in layers for t in times},

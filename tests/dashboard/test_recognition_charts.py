@@ -73,11 +73,12 @@ def test_curves_corruptions_and_choices_are_those_of_the_methods_that_have_them(
     assert evidence.wrong_words(evidence_of("diffusion_bayes")) == "From above: shirt taken for boot."
 
 
-def test_the_heat_map_shows_the_better_grid_and_frames_the_chosen_cell() -> None:
+def test_the_heat_map_frames_the_chosen_cell_and_tells_of_its_grids() -> None:
     chart = charts.layers_chart(evidence.choices(KEPT)["diffusion_features"], ["shirt", "boot"]).to_dict()
     datasets = list(chart["datasets"].values())
     cells = next(data for data in datasets if "accuracy" in data[0])
-    assert len(cells) == 4 and {cell["side"] for cell in cells} == {2}
+    assert len(cells) == 4
+    assert "80.0% of up to 1 × 1, 85.0% of up to 2 × 2" in chart["hconcat"][0]["title"]["text"]
     (picked,) = [p for p in chart["params"] if p["name"] == "cell"]
     assert picked["value"] == [{"cell": "up.0@0.1"}]
     points = next(data for data in datasets if "first" in data[0])

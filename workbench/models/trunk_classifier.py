@@ -13,7 +13,7 @@ from workbench.models.classifier import SMOOTHING, shifted
 from workbench.models.diffusion import DiffusionModel
 from workbench.nn.base import Backbone
 from workbench.nn.cost import feature_widths
-from workbench.nn.pooling import pooled
+from workbench.nn.pooling import as_read, pooled
 from workbench.registry import UserError
 from workbench.spec import TrunkClassifierSpec
 
@@ -79,6 +79,6 @@ class TrunkClassifier(Model):
         alpha, sigma = (float(value) for value in denoiser.schedule(t))
         x_t = alpha * images + sigma * noise
         seen = self._backbone.features(*denoiser.inputs(x_t, t), None, self.layers)
-        features = torch.cat([pooled(seen[name], 1) for name in self.layers], dim=1)
+        features = torch.cat([pooled(as_read(seen[name]), 1) for name in self.layers], dim=1)
         out: Tensor = self.head(features)
         return out.float()

@@ -54,6 +54,7 @@ SMALL = ClassifierSpec(width=32, features=64)
 LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer its best
 FEATURES_BUDGET = 1 / 2  # of a family's seconds, for models whose features are looked at
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
+FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels among which a layer is read there
 MISLED_BUDGET = 1 / 4  # of a family's seconds, where a shortcut is to be seen: it is learned at once
 CHECKPOINTS = {  # of the diffusion model, after these shares of its training
     "diffusion_last": 1.0,
@@ -154,7 +155,7 @@ def _early(share: float) -> _Build:
     """A readout of the features of a checkpoint, beside what that checkpoint draws."""
 
     def build(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
-        features = replace(_at(_activations(data, scale), share), train_share=FEW)
+        features = replace(_at(_activations(data, scale), share), train_share=FEW, times=FEW_TIMES)
         assert features.source is not None
         drawn = family(data, scale, family="diffusion")
         assert isinstance(drawn.measures, MeasureSpec)
@@ -190,6 +191,7 @@ def _readout_misled(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpe
         _activations(data, scale),
         source=_without_labels(data, scale, "diffusion", MISLED_BUDGET),
         train_share=FEW,
+        times=FEW_TIMES,
         corrupted_rows=0,
     )
     return ReadoutSpec(features=features, labelled=labelled)

@@ -16,7 +16,7 @@ from workbench import rng
 from workbench.execution import Execution, batch_rows
 from workbench.models import DiffusionModel, GenerativeModel, HasLatent, Model, build
 from workbench.nn import Backbone
-from workbench.nn.pooling import pooled
+from workbench.nn.pooling import as_read, pooled
 from workbench.registry import UserError
 
 
@@ -42,10 +42,11 @@ def activations(
 ) -> dict[tuple[str, int], Tensor]:
     """The features (layer, side) -> float32 [N, D] of images [N, *S] in [-1, 1], noised to `time`, without label.
 
-    x_t = alpha x_0 + sigma noise goes through the network as the denoiser puts it there. The activation of each of
-    `layers` is pooled to a grid of `side` cells a side, or its own grid if that is smaller, and averaged over `draws`
-    of the noise. Row i meets the same noise whatever the batch size, and at every time. `model` is placed by
-    `execution` and evaluates. Raises UserError for an unknown layer, a time outside (0, 1), or no draws or sides.
+    x_t = alpha x_0 + sigma noise goes through the network as the denoiser puts it there. What each of `layers` puts
+    out is taken as the next block reads it, normalised and through SiLU, pooled to a grid of `side` cells a side, or
+    its own grid if that is smaller, and averaged over `draws` of the noise. Row i meets the same noise whatever the
+    batch size, and at every time. `model` is placed by `execution` and evaluates. Raises UserError for an unknown
+    layer, a time outside (0, 1), or no draws or sides.
     """
     _check(time=time, sides=sides, draws=draws)
     backbone, denoiser = _backbone(model), model.preconditioned
@@ -62,10 +63,12 @@ def activations(
             with execution.autocast():
                 seen = backbone.features(*denoiser.inputs(x_t, t), None, layers)
             for layer in layers:
+                read = as_read(seen[layer].float())
                 for side in sides:
-                    part = pooled(seen[layer], side).cpu() / draws
-                    whole = found.setdefault((layer, side), part.new_zeros(len(images), part.shape[1]))
-                    whole[start:stop] += part
+                    part = pooled(read, side).cpu() / draws
+                    if (layer, side) not in found:
+                        found[layer, side] = part.new_zeros(len(images), part.shape[1])
+                    found[layer, side][start:stop] += part
     return found
 
 

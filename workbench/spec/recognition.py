@@ -17,9 +17,9 @@ class FeatureSpec:
     the `latents` of a model with an encoder; the latter two of the model that `source` trains.
 
     Activations are read at a layer, a noise level and a grid that are chosen on the validation split, by the accuracy
-    of a linear readout of `grid_rows` training rows: among the `layers` named
-    (none: all of the network), the `times` t and the `sides` of
-    the grid to which a layer's activations are averaged. The features are then means over `draws` of the noise.
+    of a linear readout of `grid_rows` training rows: first among the `layers` named (none: all of the network) and the
+    `times` t, averaged to a grid of as many cells a side as the first of `sides`; then, there, among all `sides`. The
+    features are means over `draws` of the noise.
     `untrained` draws the weights of the network anew. Features are taken of the first `train_share` of the training
     rows, and of the first `corrupted_rows` test rows under each corruption at each severity.
     """
@@ -31,7 +31,7 @@ class FeatureSpec:
     components: int = 64
     layers: tuple[str, ...] = ()
     times: tuple[float, ...] = (0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
-    sides: tuple[int, ...] = (1, 4)
+    sides: tuple[int, ...] = (4, 1, 8)
     grid_rows: int = 5_000
     draws: int = 2
     train_share: float = 1.0

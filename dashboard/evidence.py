@@ -8,8 +8,8 @@ import streamlit as st
 from dashboard import words
 from pipelines import figures, heatmap, trilemma, verdict
 from pipelines.answer import timing
-from pipelines.axes import Axes, cost_of, measures_of
-from pipelines.vocabulary import axis_title, in_text, measure
+from pipelines.axes import Axes, cost_of, measures_of, training_costs
+from pipelines.vocabulary import axis_title, field, in_text, measure
 from workbench.spec import Study
 
 CURVES, MAP = "Curves", "Heat map"
@@ -122,6 +122,29 @@ def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
             "is left is the error of taking few steps. Where this falls and the quality does not, the network is the "
             "limit."
         )
+
+
+def training(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    """Quality against what training cost, where arms differ in it."""
+    costs = training_costs(rows, axes)
+    if not costs:
+        return
+    st.header("Quality against the cost of training", anchor="training-cost")
+    chart = st.container()
+    cost = costs[0]
+    if len(costs) > 1:
+        cost = st.segmented_control(
+            "Cost of training", costs, default=cost, format_func=field, key="training_cost", required=True
+        )
+    try:
+        drawn = figures.cost_chart(rows, axes, study.primary, cost=cost, height=520, legend_columns=3)
+    except ValueError as error:
+        chart.caption(str(error))
+        return
+    chart.altair_chart(
+        drawn, alt=f"{axis_title(study.primary)} against {in_text(cost)}, a line for each curve"
+    )
+    st.caption(figures.OF_TRAINING)
 
 
 def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

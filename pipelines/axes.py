@@ -24,6 +24,7 @@ WITHOUT_FLOOR = (
     "evaluations_per_image",
     "classify_seconds",
 )
+ALIKE = 0.8  # of the most: what arms cost in training is as good as equal above
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -121,6 +122,21 @@ def drawn(rows: pd.DataFrame) -> bool:
 def cost_of(rows: pd.DataFrame) -> str:
     """The column of what a result costs once the model is trained: the seconds to draw the samples, or to classify."""
     return "sample_seconds" if drawn(finished(rows)) else "classify_seconds"
+
+
+def training_costs(rows: pd.DataFrame, axes: Axes) -> list[str]:
+    """The columns of what training cost, where arms differ in it: operations and seconds, or seconds alone where not
+    all rows have counted operations. At equal seconds these come first."""
+    done = finished(rows)
+    if not drawn(done) or "fit_seconds" not in done:
+        return []
+    counted = "training_flops" in done and bool(done["training_flops"].notna().all())
+    found = ["training_flops", "fit_seconds"] if counted else ["fit_seconds"]
+    means = done.groupby(axes.columns)[found[0]].mean()
+    if means.min() > ALIKE * means.max():
+        return []
+    at_equal_seconds = "matching" in done and set(done["matching"].dropna()) == {"seconds"}
+    return found[::-1] if at_equal_seconds else found
 
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:

@@ -21,6 +21,12 @@ from workbench.spec import Claim
 ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": NEUTRAL}
 Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.ConcatChart
 Draw = Callable[[], Chart]
+OF_TRAINING = (
+    "Each mark is a network at the end of its training; a line joins those of one curve, from little training to much. "
+    "Dotted: the Pareto front, the arms that no other beats in both. Where networks differ in size, the area of a mark "
+    "is in proportion to their parameters."
+)
+TRAINING = ("training_flops", "fit_seconds")  # what a network cost before it was drawn from
 
 
 def quality_chart(
@@ -102,39 +108,37 @@ def cost_chart(
     legend_columns: int = 4,
 ) -> alt.LayerChart:
     """A measure against what it costs: each seed a dot, each arm its mean, and the Pareto front through those that no
-    other arm beats in both. Raises ValueError where no finished row has both."""
+    other arm beats in both. Against the cost of training the arms of a curve are joined, so that crossings show, and
+    marks are as large as the networks are, where these differ. Raises ValueError where no finished row has both."""
     rows, series = marks.slim_rows(table, axes, name, "network", cost=cost)
     geometric = measure(name).logarithmic and bool((rows["value"] > 0).any())
     rows = rows[(rows["cost"] > 0) & ((rows["value"] > 0) | (not geometric))]
     keys = Axes(axes.x, "series", axes.ticks, axes.names)
-    means = summary(rows, keys, "value", geometric=geometric).merge(
-        summary(rows, keys, "cost", geometric=True)[["series", axes.x, "mean"]].rename(
-            columns={"mean": "cost"}
-        ),
-        on=["series", axes.x],
-    )
+    means = summary(rows, keys, "value", geometric=geometric)
+    of_training = cost in TRAINING
+    for column in ("cost", *(["parameters"] if of_training and "parameters" in rows else [])):
+        of_arm = summary(rows, keys, column, geometric=True).rename(columns={"mean": column})
+        means = means.merge(of_arm[["series", axes.x, column]], on=["series", axes.x])
     front = pareto(means, "cost", "mean", lower_is_better=measure(name).direction != "higher")
     floor = marks.floor_of(rows)
     look = looks(series)
     colour, shape = marks.colour_and_shape(look, legend_columns)
     ticks = log_ticks(float(rows["cost"].min()) * 0.8, float(rows["cost"].max()) * 1.35)
-    x_title = field(cost) + marks.how_many(rows)
+    x_title = field(cost) + ("" if of_training else marks.how_many(rows))
     x_scale = alt.Scale(type="log", domain=[rows["cost"].min() * 0.8, rows["cost"].max() * 1.35], nice=False)
-    x_axis = alt.Axis(values=ticks, format="~g", grid=False)
+    x_axis = alt.Axis(values=ticks, format="~s" if cost == "training_flops" else "~g", grid=False)
     y_scale, y_axis = marks.y_of(rows["value"], floor, geometric)
     y = alt.Y("mean:Q", title=axis_title(name), scale=y_scale, axis=y_axis)
     x = alt.X("cost:Q", title=x_title, scale=x_scale, axis=x_axis)
-    centres = (
-        alt.Chart(marks.labelled(means, look))
-        .mark_point(filled=True, size=70, opacity=0.95, strokeWidth=0)
-        .encode(
-            x=x,
-            y=y,
-            color=colour,
-            shape=shape,
-            tooltip=[*marks.mean_tips(axes, name), alt.Tooltip("cost:Q", title=field(cost), format=".3~g")],
-        )
+    base = alt.Chart(marks.labelled(means, look)).encode(x=x, y=y, color=colour)
+    tips = [*marks.mean_tips(axes, name), alt.Tooltip("cost:Q", title=field(cost), format=".3~s")]
+    if of_training and "parameters" in means:
+        tips.append(alt.Tooltip("parameters:Q", format=".3~s"))
+    size = marks.size_by_parameters(means) if of_training else alt.SizeValue(70)
+    centres = base.mark_point(filled=True, opacity=0.95, strokeWidth=0).encode(
+        shape=shape, size=size, tooltip=tips
     )
+    curves = [base.mark_line(strokeWidth=1.5, opacity=0.7)] if of_training else []
     seeds = (
         alt.Chart(marks.labelled(rows, look))
         .mark_point(filled=False, size=22, strokeWidth=1, opacity=0.35)
@@ -143,7 +147,7 @@ def cost_chart(
             y=alt.Y("value:Q", title=axis_title(name), scale=y_scale, axis=y_axis),
             color=colour,
             shape=shape,
-            tooltip=marks.row_tips(rows, axes, name),
+            tooltip=marks.row_tips(rows, axes, name, cost=cost),
         )
     )
     drawn = marks.labelled(front, look).assign(
@@ -161,6 +165,7 @@ def cost_chart(
     layers = [
         *marks.floor_layers(floor, y_scale, y_axis, name),
         steps.encode(x=x, y=y),
+        *curves,
         seeds,
         centres,
         words.encode(x=x, y=y, text="text:N"),

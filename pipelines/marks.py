@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pipelines.axes import ONE, Axes, finished, log_ticks
-from pipelines.vocabulary import NEUTRAL, Look, axis_title, field, measure
+from pipelines.vocabulary import NEUTRAL, Look, axis_title, field, in_text, measure
+
+SAME = 0.8  # of the most: numbers of parameters between are as good as equal
 
 
 def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
@@ -22,7 +24,7 @@ def slim_rows(
     table: pd.DataFrame, axes: Axes, name: str, panel: str, *, cost: str = "sample_seconds"
 ) -> tuple[pd.DataFrame, list[str]]:
     """The finished rows that have the measure, as columns `series`, x, `seed`, `value` and, where known, `floor`,
-    `cost`, `rows`, `nfe_counted`; and the names of the curves in the order of the study."""
+    `cost`, `rows`, `nfe_counted`, `parameters`; and the names of the curves in the order of the study."""
     rows = finished(table, panel)
     if name not in rows or axes.x not in rows:
         raise ValueError(f"no finished row of the {panel} panel has {name!r}")
@@ -30,7 +32,7 @@ def slim_rows(
     slim = pd.DataFrame(
         {new: pd.to_numeric(rows[old], errors="coerce") for new, old in columns.items() if old in rows}
     )
-    for column in (axes.x, "seed", "rows", "nfe_counted"):
+    for column in (axes.x, "seed", "rows", "nfe_counted", "parameters"):
         if column in rows:
             slim[column] = pd.to_numeric(rows[column], errors="coerce")
     slim["series"] = rows[axes.series].astype(str) if axes.series else ONE
@@ -71,6 +73,18 @@ def colour_and_shape(look: dict[str, Look], columns: int) -> tuple[alt.Color, al
         scale=alt.Scale(domain=labels, range=[entry.shape for entry in look.values()]),
     )
     return colour, shape
+
+
+def size_by_parameters(means: pd.DataFrame) -> alt.Size | alt.SizeValue:
+    """The area of marks: in proportion to the network's parameters, where arms differ in them."""
+    if "parameters" not in means or means["parameters"].min() > SAME * means["parameters"].max():
+        return alt.SizeValue(70)
+    legend = alt.Legend(orient="top", format=".2~s", title="Parameters", values=_ends(means["parameters"]))
+    return alt.Size("parameters:Q", legend=legend, scale=alt.Scale(domainMin=0, rangeMin=0, rangeMax=260))
+
+
+def _ends(values: pd.Series) -> list[float]:
+    return [float(values.min()), float(values.max())]
 
 
 def floor_of(rows: pd.DataFrame) -> float | None:
@@ -167,7 +181,7 @@ def mean_tips(axes: Axes, name: str) -> list[alt.Tooltip]:
     ]
 
 
-def row_tips(rows: pd.DataFrame, axes: Axes, name: str) -> list[alt.Tooltip]:
+def row_tips(rows: pd.DataFrame, axes: Axes, name: str, *, cost: str = "sample_seconds") -> list[alt.Tooltip]:
     """What is told of one seed under the pointer."""
     series = (
         [alt.Tooltip("label:N", title="sampler" if axes.series == "sampler" else axes.series)]
@@ -180,7 +194,7 @@ def row_tips(rows: pd.DataFrame, axes: Axes, name: str) -> list[alt.Tooltip]:
         alt.Tooltip("seed:O", title="seed"),
         alt.Tooltip("value:Q", title=measure(name).title, format=".4~g"),
     ]
-    for column, title in (("nfe_counted", "evaluations counted"), ("cost", "seconds to draw all")):
+    for column, title in (("nfe_counted", "evaluations counted"), ("cost", in_text(cost))):
         if column in rows:
             tips.append(alt.Tooltip(f"{column}:Q", title=title, format=".3~g"))
     return tips

@@ -34,7 +34,7 @@ from pipelines import (
     trilemma,
     verdict,
 )
-from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of
+from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of, training_costs
 from pipelines.recognition.pages import parts as recognition_parts
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
@@ -162,6 +162,7 @@ class Page:
                 "Quality against seconds",
             ),
             f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
+            *self._training_parts(),
             self._oracle_part(),
             self._trilemma_part(),
             *recognition_parts(shown, across, self._figure, self.folder, self._artifact),
@@ -202,6 +203,22 @@ class Page:
         name, title = "-".join(filter(None, ("map", facet))), axis_title(self.study.primary)
         figure = self._figure(name, partial(heatmap.chart, rows, self.axes, self.study.primary), title)
         return f"{figure}\n\n{heatmap.HOW_TO_READ}"
+
+    def _training_parts(self) -> list[str]:
+        """The primary measure against what training cost, for one facet after the other; nothing where all arms cost
+        the same."""
+        across, primary = self.axes, self.study.primary
+        parts = []
+        for facet in facets_of(self.rows, across) or [""]:
+            rows = at_facet(self.rows, across, facet)
+            for cost in training_costs(rows, across)[:1]:
+                draw = partial(figures.cost_chart, rows, across, primary, cost=cost)
+                name, title = "-".join(filter(None, ("training", facet))), f"Quality against {in_text(cost)}"
+                parts += [
+                    f"### {field(str(across.facet))} {word(facet)}" if facet else "",
+                    self._figure(name, draw, title),
+                ]
+        return ["## Quality against the cost of training", *parts, figures.OF_TRAINING] if parts else []
 
     def _oracle_part(self) -> str:
         if finished(self.rows, "oracle").empty:

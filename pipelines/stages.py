@@ -19,9 +19,10 @@ from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
 from workbench.models import GenerativeModel
 from workbench.registry import UserError
-from workbench.spec import FitSpec, MeasureSpec, TrialSpec, inner_fits
+from workbench.spec import DiffusionSpec, FitSpec, MeasureSpec, TrialSpec, inner_fits
 
 MEASURE_SEED = 0  # the random choices inside measures are the same for all trials
+FORWARD_AND_BACKWARD = 3  # evaluations of a row that a training step costs
 SAMPLES = "samples.npz"  # images and labels, and the trace of a family that draws step by step
 
 
@@ -104,9 +105,11 @@ def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: E
     execution.place(network)
     shared.reset_peak_memory()
     rows = drawing.draw(network, data, spec.sampling, execution, warm=shared.is_warm(network))
+    flops = shared.flops_per_evaluation(network, execution)
     cost = {
         **rows.cost,
-        "flops_per_evaluation": shared.flops_per_evaluation(network, execution),
+        **training_flops(spec.source, flops),
+        "flops_per_evaluation": flops,
         "peak_memory_bytes": float(peak_memory_bytes(execution.device)),
         "threads": float(torch.get_num_threads()),
         "concurrency": float(work.setting.concurrency),
@@ -117,6 +120,14 @@ def drawn(work: Work, spec: TrialSpec, source: Done, data: Dataset, execution: E
     }
     named = inherited | {names.COST + name: value for name, value in cost.items()}
     return replace(rows, cost=named)
+
+
+def training_flops(spec: FitSpec, per_evaluation: float) -> dict[str, float]:
+    """The operations of a fit of the network that is evaluated in drawing, its backward pass counting as two; nothing
+    for a model that is trained in other passes than it is drawn in."""
+    if not isinstance(spec.model, DiffusionSpec):
+        return {}
+    return {"training_flops": FORWARD_AND_BACKWARD * per_evaluation * spec.budget.images_seen}
 
 
 def fit_seconds(work: Work, spec: FitSpec) -> float:

@@ -71,6 +71,7 @@ if across.facet is not None and have:
     shown = axes.at_facet(rows, across, facet)
 evidence.quality(study, shown, across)
 evidence.cost_and_oracle(study, shown, across)
+evidence.training(study, shown, across)
 evidence.families(study, shown, across)
 recognition.section(store, shown, across)
 gallery.section(store, shown[shown["panel"] == "network"], across)

@@ -79,6 +79,13 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
         return common | fields | _told(str(fields["method"]), x, noise)
     if "variant" in fields:
         measured |= {"bits_per_dim": 2.0 + noise, "likelihood_kind": "bound"}
+    if "backbone" in fields:
+        budget, parameters = float(fields["budget"]), 1e5 * len(str(fields["backbone"]))
+        measured |= {
+            "fit_seconds": 20 * budget * np.exp(noise),
+            "training_flops": budget * parameters * 1e6,
+            "parameters": parameters,
+        }
     if "family" in fields:
         gan = fields["family"] == "gan"
         measured |= {"coverage[cnn]": 0.9 - 0.3 * min(1.0, error / 60), "single_seconds": 0.01 * x}

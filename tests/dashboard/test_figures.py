@@ -161,6 +161,40 @@ def test_missing_measure_is_a_clear_error() -> None:
             draw(table.assign(status="FAILED"), axes.axes_of(STEP), "frechet[cnn]")
 
 
+def test_the_cost_of_training_is_shown_where_arms_differ_in_it() -> None:
+    table, across = trial_rows(BACKBONES), axes.axes_of(BACKBONES)
+    by_facet = {
+        facet: axes.training_costs(axes.at_facet(table, across, facet), across) for facet in across.facets
+    }
+    assert by_facet["flops"] == ["training_flops", "fit_seconds"]
+    assert by_facet["seconds"] == ["fit_seconds", "training_flops"]
+    one_network = table[table["training_flops"] == table["training_flops"].max()]
+    assert axes.training_costs(one_network, across) == []
+    uncounted = table.assign(training_flops=[None, *table["training_flops"][1:]])
+    assert axes.training_costs(uncounted, across) == ["fit_seconds"]
+    assert axes.training_costs(trial_rows(STEP), axes.axes_of(STEP)) == []
+
+
+def test_against_the_cost_of_training_curves_are_joined_and_marks_as_large_as_networks() -> None:
+    table, across = trial_rows(BACKBONES), axes.axes_of(BACKBONES)
+    rows = axes.at_facet(table, across, "flops")
+    chart = figures.cost_chart(rows, across, "frechet[cnn]", cost="training_flops").to_dict()
+    joined = [one for one in chart["layer"] if "color" in one["encoding"] and one["mark"]["type"] == "line"]
+    assert len(joined) == 1
+    (sized,) = [one for one in chart["layer"] if one["encoding"].get("size", {}).get("field") == "parameters"]
+    means = chart["datasets"][sized["data"]["name"]]
+    assert {row["label"]: row["parameters"] for row in means}["DiT"] == pytest.approx(3e5)
+    alike = rows.assign(parameters=1e5)
+    plain = figures.cost_chart(alike, across, "frechet[cnn]", cost="training_flops").to_dict()
+    assert not any("field" in one["encoding"].get("size", {}) for one in plain["layer"])
+    against_sampling = figures.cost_chart(rows, across, "frechet[cnn]", cost="sample_seconds").to_dict()
+    assert not [
+        one
+        for one in against_sampling["layer"]
+        if "color" in one["encoding"] and one["mark"]["type"] == "line"
+    ]
+
+
 def test_pareto_front_holds_what_no_other_beats() -> None:
     points = pd.DataFrame(np.random.default_rng(0).random((200, 2)), columns=["cost", "quality"])
     for lower in (True, False):

@@ -24,7 +24,7 @@ WITHOUT_FLOOR = (
     "evaluations_per_image",
     "classify_seconds",
 )
-ALIKE = 0.8  # of the most: what arms cost in training is as good as equal above
+ALIKE = 0.8  # of the largest: costs and sizes between are as good as equal
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -125,18 +125,22 @@ def cost_of(rows: pd.DataFrame) -> str:
 
 
 def training_costs(rows: pd.DataFrame, axes: Axes) -> list[str]:
-    """The columns of what training cost, where arms differ in it: operations and seconds, or seconds alone where not
-    all rows have counted operations. At equal seconds these come first."""
+    """The columns of what training cost: operations and seconds where arms differ in operations; seconds alone where
+    not all rows have counted these, and arms differ in seconds. At equal seconds these come first."""
     done = finished(rows)
     if not drawn(done) or "fit_seconds" not in done:
         return []
     counted = "training_flops" in done and bool(done["training_flops"].notna().all())
     found = ["training_flops", "fit_seconds"] if counted else ["fit_seconds"]
-    means = done.groupby(axes.columns)[found[0]].mean()
-    if means.min() > ALIKE * means.max():
+    if not differ(done.groupby(axes.columns)[found[0]].mean()):
         return []
     at_equal_seconds = "matching" in done and set(done["matching"].dropna()) == {"seconds"}
     return found[::-1] if at_equal_seconds else found
+
+
+def differ(values: pd.Series) -> bool:
+    """Whether costs or sizes differ by more than is of interest."""
+    return bool(values.min() < ALIKE * values.max())
 
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:

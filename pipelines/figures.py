@@ -22,11 +22,11 @@ ANSWER_COLOURS = {"supported": "#2a9d5c", "refuted": "#d1495b", "inconclusive": 
 Chart = alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.ConcatChart
 Draw = Callable[[], Chart]
 OF_TRAINING = (
-    "Each mark is a network at the end of its training; a line joins those of one curve, from little training to much. "
-    "Dotted: the Pareto front, the arms that no other beats in both. Where networks differ in size, the area of a mark "
-    "is in proportion to their parameters."
+    "Large marks: arms, means over seeds; small ones: each seed. A line joins the arms of one curve, from little cost "
+    "to much. Dotted: the Pareto front, the arms that no other beats in both. Where networks differ in size, the area "
+    "of a large mark is in proportion to their parameters."
 )
-TRAINING = ("training_flops", "fit_seconds")  # what a network cost before it was drawn from
+TRAINING = ("training_flops", "fit_seconds")  # columns of what a network cost before it was drawn from
 
 
 def quality_chart(
@@ -118,7 +118,8 @@ def cost_chart(
     of_training = cost in TRAINING
     for column in ("cost", *(["parameters"] if of_training and "parameters" in rows else [])):
         of_arm = summary(rows, keys, column, geometric=True).rename(columns={"mean": column})
-        means = means.merge(of_arm[["series", axes.x, column]], on=["series", axes.x])
+        how = "inner" if column == "cost" else "left"  # what has no cost has no place
+        means = means.merge(of_arm[["series", axes.x, column]], on=["series", axes.x], how=how)
     front = pareto(means, "cost", "mean", lower_is_better=measure(name).direction != "higher")
     floor = marks.floor_of(rows)
     look = looks(series)
@@ -126,15 +127,18 @@ def cost_chart(
     ticks = log_ticks(float(rows["cost"].min()) * 0.8, float(rows["cost"].max()) * 1.35)
     x_title = field(cost) + ("" if of_training else marks.how_many(rows))
     x_scale = alt.Scale(type="log", domain=[rows["cost"].min() * 0.8, rows["cost"].max() * 1.35], nice=False)
-    x_axis = alt.Axis(values=ticks, format="~s" if cost == "training_flops" else "~g", grid=False)
+    x_axis = alt.Axis(values=ticks, format=marks.number_format(cost), grid=False)
     y_scale, y_axis = marks.y_of(rows["value"], floor, geometric)
     y = alt.Y("mean:Q", title=axis_title(name), scale=y_scale, axis=y_axis)
     x = alt.X("cost:Q", title=x_title, scale=x_scale, axis=x_axis)
     base = alt.Chart(marks.labelled(means, look)).encode(x=x, y=y, color=colour)
-    tips = [*marks.mean_tips(axes, name), alt.Tooltip("cost:Q", title=field(cost), format=".3~s")]
+    tips = [
+        *marks.mean_tips(axes, name),
+        alt.Tooltip("cost:Q", title=field(cost), format=f".3{marks.number_format(cost)}"),
+    ]
     if of_training and "parameters" in means:
         tips.append(alt.Tooltip("parameters:Q", format=".3~s"))
-    size = marks.size_by_parameters(means) if of_training else alt.SizeValue(70)
+    size = marks.size_by_parameters(means) if of_training else alt.SizeValue(marks.MARK)
     centres = base.mark_point(filled=True, opacity=0.95, strokeWidth=0).encode(
         shape=shape, size=size, tooltip=tips
     )

@@ -9,10 +9,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pipelines.axes import ONE, Axes, finished, log_ticks
+from pipelines.axes import ONE, Axes, differ, finished, log_ticks
 from pipelines.vocabulary import NEUTRAL, Look, axis_title, field, in_text, measure
 
-SAME = 0.8  # of the most: numbers of parameters between are as good as equal
+MARK, LARGEST_MARK = 70, 260  # areas in square pixels
 
 
 def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
@@ -75,16 +75,19 @@ def colour_and_shape(look: dict[str, Look], columns: int) -> tuple[alt.Color, al
     return colour, shape
 
 
+def number_format(cost: str) -> str:
+    """How a cost is written: operations with a prefix of the power of ten, seconds as they are."""
+    return "~s" if cost == "training_flops" else "~g"
+
+
 def size_by_parameters(means: pd.DataFrame) -> alt.Size | alt.SizeValue:
     """The area of marks: in proportion to the network's parameters, where arms differ in them."""
-    if "parameters" not in means or means["parameters"].min() > SAME * means["parameters"].max():
-        return alt.SizeValue(70)
-    legend = alt.Legend(orient="top", format=".2~s", title="Parameters", values=_ends(means["parameters"]))
-    return alt.Size("parameters:Q", legend=legend, scale=alt.Scale(domainMin=0, rangeMin=0, rangeMax=260))
-
-
-def _ends(values: pd.Series) -> list[float]:
-    return [float(values.min()), float(values.max())]
+    if "parameters" not in means or means["parameters"].isna().any() or not differ(means["parameters"]):
+        return alt.SizeValue(MARK)
+    ends = [float(means["parameters"].min()), float(means["parameters"].max())]
+    legend = alt.Legend(orient="top", format=".2~s", title="Parameters", values=ends)
+    scale = alt.Scale(type="linear", domain=[0, ends[1]], range=[0, LARGEST_MARK])
+    return alt.Size("parameters:Q", legend=legend, scale=scale)
 
 
 def floor_of(rows: pd.DataFrame) -> float | None:
@@ -194,7 +197,10 @@ def row_tips(rows: pd.DataFrame, axes: Axes, name: str, *, cost: str = "sample_s
         alt.Tooltip("seed:O", title="seed"),
         alt.Tooltip("value:Q", title=measure(name).title, format=".4~g"),
     ]
-    for column, title in (("nfe_counted", "evaluations counted"), ("cost", in_text(cost))):
+    for column, title, shape in (
+        ("nfe_counted", "evaluations counted", ".3~g"),
+        ("cost", in_text(cost), f".3{number_format(cost)}"),
+    ):
         if column in rows:
-            tips.append(alt.Tooltip(f"{column}:Q", title=title, format=".3~g"))
+            tips.append(alt.Tooltip(f"{column}:Q", title=title, format=shape))
     return tips

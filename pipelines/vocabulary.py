@@ -119,9 +119,6 @@ MEASURES: dict[str, Measure] = {
         "Seconds for one image", "s", "lower", True, "Wall-clock time of drawing one image alone."
     ),
     "fit_seconds": Measure("Seconds to train", "s", "lower", True, "Wall-clock time of the fit."),
-    "training_flops": Measure(
-        "FLOPs to train", "", "lower", True, "Floating point operations of all training steps together."
-    ),
     "bits_per_dim": Measure(
         "Bits per dimension",
         "bits",
@@ -177,7 +174,7 @@ FIELDS: dict[str, str] = {
     "classify_seconds": "Seconds to classify 1,000 images",
     "fit_seconds": "Seconds to train",
     "training_flops": "Floating point operations of training",
-    "patch_share": "Side of a patch, as a share of the image's",
+    "patch_share": "Side of a patch, as about a share of the image's",
 }
 # What a word of an arm is called; samplers have theirs in the table above.
 LABELS: dict[str, str] = {

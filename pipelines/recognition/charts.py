@@ -16,8 +16,9 @@ from pipelines.vocabulary import NEUTRAL, Look, axis_title, measure, word
 CELL = 44  # pixels
 MOST_POINTS = 4_800  # of the maps of all cells together: Altair draws no more than 5,000 rows
 LAYERS = (
-    "Accuracy on the validation split of a linear readout of a part of the training rows, of the first seed. Framed: "
-    "the cell that was chosen. Click a cell to see validation images by its features on the right."
+    "Accuracy on the validation split of a linear readout of a part of the training rows, of the first seed, all cells "
+    "on one grid. Framed: the cell that was chosen; below the map, how well it does on other grids. Click a cell to "
+    "see validation images by its features on the right."
 )
 EVALUATIONS = (
     "Each class asks for evaluations until it is clearly behind. Lines: training seeds and, bold, their mean."

@@ -75,11 +75,12 @@ def along_training(rows: pd.DataFrame, axes: Axes) -> pd.DataFrame:
 
 
 def choices(kept: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """For each method that chose a layer, the choice of its first seed: `grid`, `map`, `layer`, `time`, `side`."""
+    """For each method that chose a layer, the choice of its first seed: `layer`, `time`, `side`, `grid`, `sides`,
+    `map`."""
     found: dict[str, dict[str, Any]] = {}
     for row in kept.to_dict("records"):
         choice = row["evidence"].get("choice")
-        if choice and "grid" in choice:
+        if choice and {"grid", "sides"} <= set(choice):
             found.setdefault(row["method"], choice)
     return found
 

@@ -120,12 +120,12 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
     few = slice(0, spec.grid_rows), slice(0, CHOSEN_FROM)
 
     def looked(
-        images: Tensor, address: int, names: Sequence[str], at: float, sides: Sequence[int], draws: int
+        images: Tensor, *, address: int, layers: Sequence[str], at: float, sides: Sequence[int], draws: int
     ) -> dict[tuple[str, int], Tensor]:
         return activations(
             model,
             images,
-            layers=names,
+            layers=layers,
             time=at,
             sides=sides,
             draws=draws,
@@ -136,11 +136,13 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
     mapped: dict[str, Tensor] = {}
 
     def cells(
-        names: Sequence[str], times: Sequence[float], sides: Sequence[int]
+        layers: Sequence[str], times: Sequence[float], sides: Sequence[int]
     ) -> Iterator[tuple[Cell, Tensor, Tensor]]:
         for at in times:
             of_train, of_held_out = (
-                looked(to_float(rows, data.levels), address, names, at, sides, 1)
+                looked(
+                    to_float(rows, data.levels), address=address, layers=layers, at=at, sides=sides, draws=1
+                )
                 for rows, address in (
                     (train.images[few[0]], TRAIN),
                     (held_out.images[few[1]], VALIDATION),
@@ -151,23 +153,27 @@ def at_best(model: DiffusionModel, spec: FeatureSpec, data: Dataset, execution: 
                 yield (layer, at, side), of_train[layer, side], of_held_out[layer, side]
 
     def chosen(
-        names: Sequence[str], times: Sequence[float], sides: Sequence[int]
+        layers: Sequence[str], times: Sequence[float], sides: Sequence[int]
     ) -> tuple[Cell, dict[Cell, float]]:
         labels = train.labels[few[0]], held_out.labels[few[1]]
-        return choose(cells(names, times, sides), *labels, classes=len(data.classes))
+        return choose(cells(layers, times, sides), *labels, classes=len(data.classes))
+
+    def view(images: Tensor, address: int) -> Tensor:
+        found = looked(images, address=address, layers=(layer,), at=at, sides=(side,), draws=spec.draws)
+        return found[layer, side]
 
     (layer, at, _), grid = chosen(wanted, spec.times, spec.sides[:1])
     best, at_sides = chosen((layer,), (at,), spec.sides)
     side = best[2]
     behind = known.index(layer) > (len(known) - 1) / 2
     return Viewed(
-        view=lambda images, address: looked(images, address, (layer,), at, (side,), spec.draws)[layer, side],
+        view=view,
         choice={
             "layer": layer,
             "time": at,
             "side": side,
             "grid": [{"layer": name, "time": t, "accuracy": found} for (name, t, _), found in grid.items()],
-            "sides": [{"side": cells, "accuracy": found} for (*_, cells), found in at_sides.items()],
+            "sides": [{"side": length, "accuracy": found} for (*_, length), found in at_sides.items()],
             "map": _map(mapped, held_out.labels),
         },
         metrics={

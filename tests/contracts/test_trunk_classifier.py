@@ -12,6 +12,7 @@ from workbench.execution import Execution
 from workbench.models import Event, TrunkClassifier, build
 from workbench.nn import BACKBONES
 from workbench.nn.cost import feature_widths
+from workbench.nn.pooling import as_read
 from workbench.registry import UserError
 from workbench.rng import stream
 from workbench.spec import (
@@ -67,6 +68,19 @@ def test_from_scratch_it_needs_no_other_fit() -> None:
     assert inner_fits(scratch) == ()
     history = fit(scratch, halves(), execution=EXECUTION).history
     assert history[-1]["loss_cross_entropy"] < 0.5 * history[0]["loss_cross_entropy"]
+
+
+def test_it_reads_activations_normalised_and_bent() -> None:
+    model, x = made(), torch.rand(3, 1, 8, 8, generator=stream(0, "rows")) * 2 - 1
+    torch.nn.init.normal_(model.head.weight)
+    seen: list[torch.Tensor] = []
+    model.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.probabilities(x)
+    denoiser, t = model.diffusion.preconditioned, torch.tensor(SPEC.time, dtype=torch.float64)
+    alpha, _ = denoiser.schedule(t)
+    found = denoiser.backbone.features(*denoiser.inputs(float(alpha) * x, t), None, model.layers)
+    expected = torch.cat([as_read(found[name]).flatten(2).mean(2) for name in model.layers], dim=1)
+    assert torch.allclose(seen[0], expected, atol=1e-5)
 
 
 def test_the_loss_reaches_the_head_and_every_block() -> None:

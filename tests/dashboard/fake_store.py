@@ -88,7 +88,11 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
         }
     if "family" in fields:
         gan = fields["family"] == "gan"
-        measured |= {"coverage[cnn]": 0.9 - 0.3 * min(1.0, error / 60), "single_seconds": 0.01 * x}
+        measured |= {
+            "fit_seconds": 20 * float(fields["budget"]),
+            "coverage[cnn]": 0.9 - 0.3 * min(1.0, error / 60),
+            "single_seconds": 0.01 * x,
+        }
         measured |= {
             "bits_per_dim": np.nan if gan else 3.0 + noise,
             "likelihood_kind": None if gan else "bound",

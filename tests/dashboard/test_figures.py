@@ -168,8 +168,10 @@ def test_the_cost_of_training_is_shown_where_arms_differ_in_it() -> None:
     }
     assert by_facet["flops"] == ["training_flops", "fit_seconds"]
     assert by_facet["seconds"] == ["fit_seconds", "training_flops"]
-    one_network = table[table["training_flops"] == table["training_flops"].max()]
-    assert axes.training_costs(one_network, across) == []
+    flops = pd.Series(1e12, index=table.index)
+    for least, shown in ((0.85e12, []), (0.75e12, ["training_flops", "fit_seconds"])):
+        flops[table["backbone"] == "dit"] = least
+        assert axes.training_costs(table.assign(training_flops=flops), across) == shown
     uncounted = table.assign(training_flops=[None, *table["training_flops"][1:]])
     assert axes.training_costs(uncounted, across) == ["fit_seconds"]
     assert axes.training_costs(trial_rows(STEP), axes.axes_of(STEP)) == []

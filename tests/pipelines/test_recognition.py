@@ -22,7 +22,7 @@ from workbench.identity import key
 from workbench.models import DiffusionModel, Event, build
 from workbench.presets.families import family
 from workbench.presets.methods import method
-from workbench.recognition import CORRUPTIONS
+from workbench.recognition import CORRUPTIONS, activations, layers
 from workbench.registry import UserError
 from workbench.spec import (
     BayesSpec,
@@ -152,6 +152,27 @@ def without_test_labels() -> Dataset:
         torch.randperm(len(DIGITS.test), generator=torch.Generator().manual_seed(0))
     ]
     return replace(DIGITS, test=Split(DIGITS.test.images, shuffled))
+
+
+def test_layers_are_compared_on_one_grid_and_grids_at_the_best_layer() -> None:
+    model = build(UNCONDITIONAL.model, EVENT).eval()
+    assert isinstance(model, DiffusionModel)
+    spec = FeatureSpec(
+        of="activations", data=DataSpec(), times=(0.05, 0.3), sides=(2, 1, 8), grid_rows=100, draws=1
+    )
+    found = at_best(model, spec, DIGITS, Execution(threads=1))
+    grid = {(cell["layer"], cell["time"]): cell["accuracy"] for cell in found.choice["grid"]}
+    sides = {one["side"]: one["accuracy"] for one in found.choice["sides"]}
+    assert len(grid) == len(layers(model)) * 2 and list(sides) == [2, 1, 8]
+    best = found.choice["layer"], found.choice["time"]
+    assert grid[best] == max(grid.values()) == sides[2]  # the first of `sides` is where layers were compared
+    assert found.metrics["validation_accuracy"] == sides[found.choice["side"]] == max(sides.values())
+    assert set(found.choice["map"]["places"]) == {f"{layer}@{time:g}" for layer, time in grid}
+    layer, side, images = best[0], found.choice["side"], to_float(DIGITS.test.images[:3], DIGITS.levels)
+    wanted = activations(
+        model, images, layers=(layer,), time=best[1], sides=(side,), draws=1, seed=2, execution=Execution()
+    )
+    assert torch.allclose(found.view(images, 2), wanted[layer, side])
 
 
 def test_test_labels_choose_no_layer_noise_level_or_grid() -> None:

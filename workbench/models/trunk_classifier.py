@@ -19,7 +19,8 @@ from workbench.spec import TrunkClassifierSpec
 
 
 class TrunkClassifier(Model):
-    """The mean activation of every block of the network, side by side, and a linear layer of logits on them.
+    """The mean over positions of what every block of the network puts out, normalised and through SiLU (`as_read`),
+    side by side, and a linear layer of logits on them.
 
     The image goes in as a diffusion model at noise level `time` would see it, without a label; in training with fresh
     noise, else with the mean of the noise. Trained as `Classifier` is: cross-entropy on images shifted by up to

@@ -54,7 +54,7 @@ SMALL = ClassifierSpec(width=32, features=64)
 LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer its best
 FEATURES_BUDGET = 1 / 2  # of a family's seconds, for models whose features are looked at
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
-FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels among which a layer is read there
+FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels to choose from, where readouts see few rows
 MISLED_BUDGET = 1 / 4  # of a family's seconds, where a shortcut is to be seen: it is learned at once
 CHECKPOINTS = {  # of the diffusion model, after these shares of its training
     "diffusion_last": 1.0,

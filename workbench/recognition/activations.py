@@ -43,8 +43,8 @@ def activations(
     """The features (layer, side) -> float32 [N, D] of images [N, *S] in [-1, 1], noised to `time`, without label.
 
     x_t = alpha x_0 + sigma noise goes through the network as the denoiser puts it there. What each of `layers` puts
-    out is taken as the next block reads it, normalised and through SiLU, pooled to a grid of `side` cells a side, or
-    its own grid if that is smaller, and averaged over `draws` of the noise. Row i meets the same noise whatever the
+    out is normalised and taken through SiLU (`as_read`), pooled to a grid of `side` cells a side, or its own grid if
+    that is smaller, and averaged over `draws` of the noise. Row i meets the same noise whatever the
     batch size, and at every time. `model` is placed by `execution` and evaluates. Raises UserError for an unknown
     layer, a time outside (0, 1), or no draws or sides.
     """

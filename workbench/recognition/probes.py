@@ -106,19 +106,16 @@ def _mlp(
 
 
 def _best(probes: Iterable[tuple[float, Probe]], validation: Tensor, validation_labels: Tensor) -> Fitted:
-    """The probe of the highest validation accuracy, of equals the first. Where one is worse than the one before, the
-    best is behind, and the rest is not tried."""
-    best: Fitted | None = None
-    before = 0.0
-    for choice, probe in probes:
-        reached = accuracy(probe(validation), validation_labels)
-        if best is None or reached > best.validation_accuracy:
-            best = Fitted(probe=probe, choice=float(choice), validation_accuracy=reached)
-        if reached < before:
-            break
-        before = reached
-    assert best is not None
-    return best
+    """The probe of the highest validation accuracy, of equals the first."""
+    fitted = (
+        Fitted(
+            probe=probe,
+            choice=float(choice),
+            validation_accuracy=accuracy(probe(validation), validation_labels),
+        )
+        for choice, probe in probes
+    )
+    return max(fitted, key=lambda candidate: candidate.validation_accuracy)
 
 
 PROBES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int, int], Fitted]] = {

@@ -19,9 +19,9 @@ class FeatureSpec:
     Activations are read at a layer, a noise level and a grid that are chosen on the validation split, by the accuracy
     of a linear readout of `grid_rows` training rows: first among the `layers` named (none: all of the network) and the
     `times` t, averaged to a grid of as many cells a side as the first of `sides`; then, there, among all `sides`. The
-    features are means over `draws` of the noise.
-    `untrained` draws the weights of the network anew. Features are taken of the first `train_share` of the training
-    rows, and of the first `corrupted_rows` test rows under each corruption at each severity.
+    features are means over `draws` of the noise. `untrained` draws the weights of the network anew. Features are taken
+    of the first `train_share` of the training rows, and of the first `corrupted_rows` test rows under each corruption
+    at each severity.
     """
 
     of: Features

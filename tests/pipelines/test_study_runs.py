@@ -18,8 +18,8 @@ from pipelines.progress import Progress
 from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
 from workbench import expansion, training
-from workbench.presets.common import SMOKE_IMAGES, continuous
-from workbench.spec import DataSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
+from workbench.presets.common import continuous
+from workbench.spec import DataSpec, FitSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
 
 NAME = "step_sweep"
 COMMAND = [NAME, "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
@@ -77,7 +77,10 @@ def test_every_trial_is_a_finished_row_with_measures_floors_and_cost(executed: s
     assert network[wanted].notna().all().all()
     assert (network["nfe_counted"] <= network["nfe"]).all()
     # A training image costs a forward pass and a backward one of twice that.
-    assert np.allclose(network["training_flops"], 3 * network["flops_per_evaluation"] * SMOKE_IMAGES)
+    source = continuous(DataSpec(), "smoke").source
+    assert isinstance(source, FitSpec)
+    images = source.budget.images_seen
+    assert np.allclose(network["training_flops"], 3 * network["flops_per_evaluation"] * images)
     assert network["fit_run_id"].nunique() == 1
     oracle = table[table["panel"] == "oracle"]
     assert oracle[["endpoint_error", "sliced_wasserstein", "floor sliced_wasserstein"]].notna().all().all()

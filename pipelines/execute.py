@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
-import psutil
-
-from pipelines import errors
+from pipelines import errors, machine
 from pipelines.plan import Plan
 from pipelines.stage import GUESSED_BYTES, Done, Stage
 from pipelines.tracking import Tracking, require_server
@@ -73,7 +71,7 @@ class InlineExecutor:
     description = "this process, one stage after the other"
 
     def __init__(self) -> None:
-        self.memory = psutil.virtual_memory().total
+        self.memory = machine.memory_bytes()
         self._queue: deque[tuple[Stage, Mapping[str, Done], Setting]] = deque()
 
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:

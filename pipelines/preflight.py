@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from pipelines import machine
 from pipelines.recognition import checks
 from pipelines.stage import Stage
 from pipelines.staging import ReferenceSpec
@@ -112,7 +111,7 @@ def _evaluations(stage: Stage, dataset: Dataset) -> tuple[FitSpec | None, float]
 def _require_room(spec: ModelSpec, event: Event) -> None:
     from workbench.footprint import backbone_bytes
 
-    needed, have = backbone_bytes(spec, event), psutil.virtual_memory().total
+    needed, have = backbone_bytes(spec, event), machine.memory_bytes()
     if needed > have:
         raise UserError(
             f"model.backbone: its weights alone take {needed / GIB:.0f} GiB in training, this machine has "

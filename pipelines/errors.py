@@ -52,6 +52,23 @@ def stoppable() -> Iterator[None]:
             signal.signal(each, handler)
 
 
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are answered at the end of the block, by the handlers that were there before it. Where the
+    block puts one of its own in their place that leaves Python, as Ray's does, that is taken for SIGTERM."""
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in SIGNALS}
+    try:
+        yield
+    except SystemExit:
+        came.append(signal.SIGTERM)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
 class Aborted(RuntimeError):
     """A failure after which no other stage can succeed: the execution ends."""
 

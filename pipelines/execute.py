@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -108,10 +107,7 @@ class RayExecutor:
         self._ray = ray
         self._tasks: dict[Future[Outcome], tuple[Any, Stage]] = {}
         self._remote = ray.remote(run_stage)
-        handlers = {number: signal.getsignal(number) for number in errors.SIGNALS}
         _connect(asked)
-        for number, handler in handlers.items():  # Ray puts its own in their place
-            signal.signal(number, handler)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._largest = {
             name: max((n.get(name, 0) for n in nodes), default=0) for name in ("CPU", "GPU", "memory")
@@ -167,11 +163,11 @@ def _connect(address: str) -> None:
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
-        ray.init(address=LOCAL, include_dashboard=False, **settings)
-        return
-    if not os.environ.get(JOB_VARIABLE):
+        settings["include_dashboard"] = False
+    elif not os.environ.get(JOB_VARIABLE):
         _require_cluster(address)
-    ray.init(address=address, **settings)
+    with errors.held_back():  # Ray's core aborts where a signal's handler raises in its start
+        ray.init(address=address, **settings)
 
 
 def _require_cluster(address: str) -> None:

@@ -112,8 +112,8 @@ def layers_chart(choice: dict[str, Any], classes: list[str]) -> alt.HConcatChart
 def _at_sides(choice: dict[str, Any]) -> str:
     """How well the chosen cell does on each grid, coarse to fine."""
     sides = sorted(choice["sides"], key=lambda one: int(one["side"]))
-    told = ", ".join(f"{one['accuracy']:.1%} of up to {one['side']} × {one['side']}" for one in sides)
-    return f"The chosen cell by the means of its grid: {told}"
+    told = ", ".join(f"{one['side']} × {one['side']}: {one['accuracy']:.1%}" for one in sides)
+    return f"The chosen cell on grids of {told}"
 
 
 def evaluations_chart(curves: pd.DataFrame, look: Mapping[str, Look], *, height: int = 360) -> alt.LayerChart:

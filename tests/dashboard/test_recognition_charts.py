@@ -78,7 +78,7 @@ def test_the_heat_map_frames_the_chosen_cell_and_tells_of_its_grids() -> None:
     datasets = list(chart["datasets"].values())
     cells = next(data for data in datasets if "accuracy" in data[0])
     assert len(cells) == 4
-    assert "80.0% of up to 1 × 1, 85.0% of up to 2 × 2" in chart["hconcat"][0]["title"]["text"]
+    assert "grids of 1 × 1: 80.0%, 2 × 2: 85.0%" in chart["hconcat"][0]["title"]["text"]
     (picked,) = [p for p in chart["params"] if p["name"] == "cell"]
     assert picked["value"] == [{"cell": "up.0@0.1"}]
     points = next(data for data in datasets if "first" in data[0])

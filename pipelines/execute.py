@@ -166,7 +166,7 @@ def _connect(address: str) -> None:
         settings["include_dashboard"] = False
     elif not os.environ.get(JOB_VARIABLE):
         _require_cluster(address)
-    with errors.held_back():  # Ray's core aborts where a signal's handler raises in its start
+    with errors.held_back():  # a handler that raises in Ray's start ends the process without a word
         ray.init(address=address, **settings)
 
 

@@ -105,6 +105,12 @@ def _check_features(spec: FeatureSpec, event: Event) -> None:
             raise UserError(
                 f"features: {_name(model)} is no denoiser; activations are those of a diffusion model"
             )
+        if not spec.times or not 0 < min(spec.times) <= max(spec.times) < 1:
+            raise UserError(
+                f"features.times: {spec.times} given; noise levels above 0 and below 1 are needed"
+            )
+        if not spec.sides or min(spec.sides) < 1:
+            raise UserError(f"features.sides: {spec.sides} given; whole numbers from 1 are needed")
         known = layers(build(model, event))
         for name in spec.layers:
             if name not in known:

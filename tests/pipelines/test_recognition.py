@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,6 +214,13 @@ OUT_OF_RANGE: dict[str, tuple[FeatureSpec | RecognitionSpec, str]] = {
     ),
     "pairs": (RecognitionSpec(by=BayesSpec(fit=fit_of("diffusion"), pairs=0)), r"pairs: 0 given"),
     "rows": (FeatureSpec(of="pixels", data=DataSpec(), train_share=0.0), r"features\.train_share: 0 given"),
+    **{
+        f"{field} {value}": (
+            FeatureSpec(of="activations", data=DataSpec(), source=UNCONDITIONAL, **{field: value}),
+            rf"features\.{field}: {re.escape(str(value))} given",
+        )
+        for field, value in (("times", ()), ("times", (0.1, 1.0)), ("sides", ()), ("sides", (4, 0)))
+    },
 }
 
 

@@ -44,9 +44,9 @@ def activations(
 
     x_t = alpha x_0 + sigma noise goes through the network as the denoiser puts it there. What each of `layers` puts
     out is normalised and taken through SiLU (`as_read`), pooled to a grid of `side` cells a side, or its own grid if
-    that is smaller, and averaged over `draws` of the noise. Row i meets the same noise whatever the
-    batch size, and at every time. `model` is placed by `execution` and evaluates. Raises UserError for an unknown
-    layer, a time outside (0, 1), or no draws or sides.
+    that is smaller, and averaged over `draws` of the noise. Row i meets the same noise whatever the batch size, and at
+    every time. `model` is placed by `execution` and evaluates. Raises UserError for an unknown layer, a time outside
+    (0, 1), or no draws or sides.
     """
     _check(time=time, sides=sides, draws=draws)
     backbone, denoiser = _backbone(model), model.preconditioned

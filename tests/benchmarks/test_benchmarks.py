@@ -84,26 +84,25 @@ def test_a_contender_that_is_not_there_is_told_before_anything_is_trained() -> N
 
 def test_every_network_of_a_study_is_tried_once() -> None:
     study = studies.study("backbones")
-    fits = rates.fits_of(study, DataSpec(), "quick", 9)
-    networks = {(fit.model, fit.optimiser) for _, fit in fits}
+    known = rates.candidates(study, DataSpec(), "quick", 9)
+    fits = [one.fit for one in known]
+    networks = {(fit.model, fit.optimiser) for fit in fits}
     # Six backbones at equal parameters and at equal FLOPs: one is in both the same, a second of one shape in both.
     assert len(networks) == len(fits) == 10
-    assert all(fit.seed == 9 for _, fit in fits)
-    (_, fit), *_ = fits
-    arguments = rates.Arguments(study="backbones", images=500, batch_size=32)
-    trial = rates.tried(fit, arguments, 2.0)
-    assert (trial.budget.images_seen, trial.budget.batch_size) == (500, 32)
+    assert all(fit.seed == 9 for fit in fits)
+    fit = fits[0]
+    trial = rates.tried(fit, share=0.25, batch_size=32, factor=2.0)
+    assert (trial.budget.images_seen, trial.budget.batch_size) == (fit.budget.images_seen // 4, 32)
     assert trial.optimiser.learning_rate == 2 * fit.optimiser.learning_rate
+    assert trial.ema_halflife_images == pytest.approx(fit.ema_halflife_images / 4, abs=1)
+    assert rates.tried(fit, share=1.0, batch_size=0, factor=1.0) == fit
 
 
 def test_a_best_rate_at_the_edge_is_told() -> None:
-    assert rates.row("a", 1e-3, {0.5: 3.0, 1.0: 2.0, 2.0: 2.5}) == {
-        "arm": "a",
-        "rate": 1e-3,
-        "0.5x": 3.0,
-        "1x": 2.0,
-        "2x": 2.5,
-        "best rate": 1e-3,
-        "at the edge": "",
-    }
-    assert rates.row("a", 1e-3, {1.0: 2.0, 2.0: 1.5})["at the edge"] == "yes"
+    def marks(*trials: tuple[int, float, float]) -> list[object]:
+        rows = [{"batch": batch, "rate": rate, "cnn": distance} for batch, rate, distance in trials]
+        return [row[""] for row in rates.marked(rows)]
+
+    assert marks((32, 1.0, 3.0), (32, 2.0, 2.0), (32, 4.0, float("inf"))) == ["", "best", ""]
+    assert marks((32, 1.0, 3.0), (32, 2.0, 2.0)) == ["", "best, at the edge"]
+    assert marks((32, 1.0, 3.0), (128, 1.0, 2.0)) == ["", "best"]  # one rate was asked for

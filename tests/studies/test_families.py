@@ -9,7 +9,7 @@ from pipelines.vocabulary import LABELS
 from workbench.models import Event, GenerativeModel, build
 from workbench.presets.families import _SPEED, FIT_SECONDS, family
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale
+from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale, inner_fits
 
 EVENTS = {
     "digits": Event(shape=(1, 8, 8), classes=10, levels=17, std=0.75),
@@ -40,6 +40,18 @@ def test_budgets_are_shares_of_equal_seconds(data: str) -> None:
         assert images(name, 0.25) == pytest.approx(images(name, 1.0) / 4, abs=1)
     assert images("diffusion", 1.0) == images("ddpm_1000", 1.0) > images("gan", 1.0)
     assert FIT_SECONDS[data]["quick"] < FIT_SECONDS[data]["standard"] < FIT_SECONDS[data]["full"]
+
+
+def test_short_trainings_take_small_batches() -> None:
+    def batches(data: str, scale: Scale) -> set[int]:
+        sources = [family(DataSpec(name=data), scale, family=name).source for name in FAMILIES]
+        fits = [
+            fit for source in sources if isinstance(source, FitSpec) for fit in (source, *inner_fits(source))
+        ]
+        return {fit.budget.batch_size for fit in fits}
+
+    assert batches("fashion_mnist", "standard") == batches("fashion_mnist", "quick") == {16, 32}
+    assert batches("fashion_mnist", "full") == {128}
 
 
 @pytest.mark.parametrize("budget", [1 / 16, 1.0])

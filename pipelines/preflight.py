@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
 FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "features": 2.0, "trial": 0.4}
-PROBE_ROWS = 64
+PROBE_ROWS = 64  # that a network is timed at, where none is trained in batches
 GIB = 1 << 30
 PROCESS_BYTES = 3 * GIB // 4  # of a worker before it trains: torch, MLflow and a data set
 
@@ -59,7 +59,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
 
     dataset = load(data, location=location)
     event = Event.of(dataset)
-    per_evaluation: dict[ModelSpec, float] = {}
+    per_evaluation: dict[tuple[ModelSpec, int], float] = {}
     per_fit: dict[tuple[ModelSpec, int], int] = {}
     for stage in stages:
         spec, readouts = stage.spec, 0.0
@@ -81,10 +81,12 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
             require_own_data(fit)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0) + readouts
         if fit is not None and work:
-            if fit.model not in per_evaluation:
+            rows = spec.budget.batch_size if isinstance(spec, FitSpec) else PROBE_ROWS
+            timed = fit.model, rows
+            if timed not in per_evaluation:
                 _require_room(fit.model, event)
-                per_evaluation[fit.model] = seconds_per_evaluation(fit.model, event)
-            seconds += work * per_evaluation[fit.model]
+                per_evaluation[timed] = seconds_per_evaluation(fit.model, event, rows)
+            seconds += work * per_evaluation[timed]
         found.seconds[stage.key] = seconds
         if isinstance(spec, FitSpec):
             training = spec.model, spec.budget.batch_size
@@ -129,8 +131,8 @@ def _training_bytes(spec: ModelSpec, batch_size: int, event: Event) -> int:
     return PROCESS_BYTES + training_bytes(execution.place(build(spec, event)), event, batch_size, execution)
 
 
-def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
-    """Seconds for one row through a network of that kind on one CPU, measured on the spot."""
+def seconds_per_evaluation(spec: ModelSpec, event: object, batch_size: int) -> float:
+    """Seconds for one row, of a batch, through a network of that kind on one CPU, measured on the spot."""
     import torch
 
     from workbench.data import Split
@@ -143,7 +145,7 @@ def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
     execution.apply()
     try:
         model = execution.place(build(spec, event).eval())
-        rows = Split(torch.rand(PROBE_ROWS, *event.shape) * 2 - 1, torch.zeros(PROBE_ROWS, dtype=torch.int64))
+        rows = Split(torch.rand(batch_size, *event.shape) * 2 - 1, torch.zeros(batch_size, dtype=torch.int64))
         taken = []
         with torch.no_grad(), execution.autocast():
             for _ in range(3):
@@ -153,7 +155,7 @@ def seconds_per_evaluation(spec: ModelSpec, event: object) -> float:
                 taken.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-    return min(taken) / PROBE_ROWS
+    return min(taken) / batch_size
 
 
 def _check_sampling(spec: TrialSpec) -> None:

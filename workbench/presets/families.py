@@ -90,7 +90,8 @@ def _images(data: DataSpec, scale: Scale, share: float, images_per_second: int) 
     return SMOKE_IMAGES if scale == "smoke" else int(share * seconds[scale] * images_per_second)
 
 
-def _batch_size(data: DataSpec, scale: Scale, name: str) -> int:
+def batch_size_of(data: DataSpec, scale: Scale, name: str) -> int:
+    """Images a batch of a family, and of "autoencoder", at a data set and scale."""
     usual, others = _BATCH.get(data.name, _BATCH["fashion_mnist"])
     return LARGE_BATCH if scale == "full" else others.get(name, usual)
 
@@ -114,7 +115,7 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
         model=VAESpec(multipliers=(1, 1), patch=patch, latent="spatial", latent_width=4, beta=0.3),
         images_seen=_images(data, scale, budget * AUTOENCODER_SHARE, speed["autoencoder"]),
         learning_rate=4e-3,
-        batch_size=_batch_size(data, scale, "autoencoder"),
+        batch_size=batch_size_of(data, scale, "autoencoder"),
     )
     return {
         "diffusion": Family(
@@ -188,6 +189,6 @@ def family(data: DataSpec, scale: Scale, *, family: str = "diffusion", budget: f
         learning_rate=chosen.learning_rate,
         beta_1=chosen.beta_1,
         weight_decay=chosen.weight_decay,
-        batch_size=_batch_size(data, scale, family),
+        batch_size=batch_size_of(data, scale, family),
         probes=PROBES,
     )

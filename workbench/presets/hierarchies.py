@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 
 from workbench.presets.common import SMOKE_IMAGES, generative_trial, size
+from workbench.presets.families import batch_size_of, family
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     Arm,
     BackboneSpec,
     DataSpec,
+    FitSpec,
     LadderVAESpec,
     MarkovHierarchySpec,
     SamplingSpec,
@@ -41,12 +43,12 @@ LADDERS: dict[int, tuple[tuple[int, ...], int]] = {4: ((1, 1, 2), 37)}
 # Learning rates. On digits a network for all stages ends at about one validation loss from 2 to 8 thousandths, narrow
 # networks of a stage each learn best at the highest of these; the ladder VAE has that of its family.
 RATE = 4e-3
-RATES = {EQUAL_TOTAL: 8e-3, LADDER: 1e-3}
+RATES = {EQUAL_TOTAL: 8e-3}
 
 # Training images of every arm.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 50_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 20_000, "standard": 120_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 20_000, "standard": 60_000, "full": 5_000_000},
 }
 
 
@@ -77,9 +79,18 @@ def hierarchy(
         model=model,
         images_seen=seen,
         sampling=SamplingSpec(sampler="ddpm", nfe=1 if variant == LADDER else stages),
-        learning_rate=RATES.get(variant, RATE),
+        learning_rate=_learning_rate(data, scale, variant),
+        batch_size=batch_size_of(data, scale, "diffusion"),
         probes=("bits_per_dim", "single_seconds"),
     )
+
+
+def _learning_rate(data: DataSpec, scale: Scale, variant: str) -> float:
+    if variant == LADDER:
+        fit = family(data, scale, family=LADDER).source
+        assert isinstance(fit, FitSpec)
+        return fit.optimiser.learning_rate
+    return RATES.get(variant, RATE)
 
 
 def _ladder(data: DataSpec, backbone: BackboneSpec, stages: int) -> LadderVAESpec:

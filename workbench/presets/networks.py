@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
+from workbench.presets.families import batch_size_of
 from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import look_up
 from workbench.spec import DataSpec, DiffusionSpec, Scale, TrialSpec
@@ -22,7 +23,7 @@ LEARNING_RATES = {
 # Training images of every backbone at the whole budget; at equal seconds, of the U-Net.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 40_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 10_000, "standard": 60_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 10_000, "standard": 30_000, "full": 5_000_000},
 }
 
 # Training images in a second of one core over those of the U-Net, at equal FLOPs.
@@ -72,6 +73,7 @@ def network(
         images_seen=images,
         sampling=SOLVER,
         learning_rate=LEARNING_RATES[backbone],
+        batch_size=batch_size_of(data, scale, "diffusion"),
         probes=("single_seconds",),
     )
     return replace(trial, label=matching)  # the U-Net is the same in all three

@@ -14,6 +14,8 @@ from workbench.models import Classifier, Event, restore
 from workbench.presets.common import classifier_fit
 from workbench.spec import ClassifierSpec, DataSpec
 
+JUDGES = ("cnn", "independent cnn", "random_conv")
+
 
 class Judges:
     """Frechet distances in three feature spaces: the classifier of the studies, random features, and a classifier of
@@ -29,7 +31,7 @@ class Judges:
         other = ClassifierSpec(width=24, features=96, dropout=0.0, shift_pixels=2)
         self.data = data
         self._classifiers: dict[str, Classifier] = {}
-        for name, one in (("cnn", fit), ("independent cnn", replace(fit, model=other, seed=1_000))):
+        for name, one in zip(JUDGES[:2], (fit, replace(fit, model=other, seed=1_000)), strict=True):
             weights = training.fit(one, data, execution=execution).weights
             judge = restore(one.model, Event.of(data), weights)
             assert isinstance(judge, Classifier)
@@ -46,4 +48,4 @@ class Judges:
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         floats = to_float(images, self.data.levels)
         found = {name: metrics.extract(floats, judge.features) for name, judge in self._classifiers.items()}
-        return found | {"random_conv": metrics.extract(floats, self._random)}
+        return found | {JUDGES[2]: metrics.extract(floats, self._random)}

@@ -17,7 +17,7 @@ import tyro
 
 import studies
 from benchmarks import run
-from benchmarks.judges import Judges
+from benchmarks.judges import JUDGES, Judges
 from benchmarks.report import RESULTS, Report, Row
 from pipelines.drawing import draw
 from pipelines.verdict import describe
@@ -30,7 +30,7 @@ from workbench.models import Event, GenerativeModel, restore
 from workbench.registry import UserError
 from workbench.spec import Arm, DataSpec, FitSpec, SamplingSpec, Scale, Study, TrialSpec, inner_fits
 
-JUDGE = "cnn"  # by whose distance a trial is chosen, as the claims of studies are decided
+JUDGE = JUDGES[0]  # by whose distance a trial is chosen, as the claims of studies are decided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +111,15 @@ def tried(fit: FitSpec, *, share: float, batch_size: int, factor: float) -> FitS
 def outcome(
     candidate: Candidate, fit: FitSpec, data: Dataset, rows: int, judges: Judges, execution: Execution
 ) -> Row:
-    """What came of a trial: its seconds, validation loss, and the distances of what it draws; a fit that diverged is
-    infinitely far."""
+    """What came of a trial: its seconds, validation loss, and the distances of what it draws; empty if it diverged."""
     told: Row = {"arm": describe(candidate.arm), "batch": fit.budget.batch_size}
     told["rate"] = fit.optimiser.learning_rate
     began = time.perf_counter()
     try:
         fitted = training.fit(fit, data, execution=execution)
     except training.Diverged:
-        return told | {"seconds": time.perf_counter() - began, JUDGE: float("inf")}
+        told |= {"seconds": time.perf_counter() - began, "loss": "diverged"}
+        return told | dict.fromkeys(JUDGES, "")
     told["seconds"] = time.perf_counter() - began
     told["loss"] = sum(value for name, value in fitted.history[-1].items() if name.startswith("validation_"))
     model = restore(fit.model, Event.of(data), fitted.weights)
@@ -132,7 +132,7 @@ def outcome(
 def marked(rows: Sequence[Row]) -> list[Row]:
     """The trials of one arm, the nearest by JUDGE marked `best`, or `best, at the edge` where more rates should be
     tried: a rate that is the least or the highest at its batch size."""
-    best = min(range(len(rows)), key=lambda index: float(rows[index][JUDGE]))
+    best = min(range(len(rows)), key=lambda index: float(rows[index][JUDGE] or "inf"))
     beside = [float(row["rate"]) for row in rows if row["batch"] == rows[best]["batch"]]
     edge = float(rows[best]["rate"]) in (min(beside), max(beside)) and len(beside) > 1
     word = "best, at the edge" if edge else "best"

@@ -10,11 +10,14 @@ import torch
 
 import studies
 from benchmarks import limit, peers, rates, timing
+from benchmarks.judges import JUDGES, Judges
 from benchmarks.peers import compared, planned
 from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
+from workbench.data import load
+from workbench.execution import Execution
 from workbench.registry import UserError
-from workbench.spec import DataSpec, with_fields
+from workbench.spec import DataSpec, VAESpec, with_fields
 
 
 def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +102,28 @@ def test_every_network_of_a_study_is_tried_once() -> None:
 
 
 def test_a_best_rate_at_the_edge_is_told() -> None:
-    def marks(*trials: tuple[int, float, float]) -> list[object]:
+    def marks(*trials: tuple[int, float, float | str]) -> list[object]:
         rows = [{"batch": batch, "rate": rate, "cnn": distance} for batch, rate, distance in trials]
         return [row[""] for row in rates.marked(rows)]
 
-    assert marks((32, 1.0, 3.0), (32, 2.0, 2.0), (32, 4.0, float("inf"))) == ["", "best", ""]
+    assert marks((32, 1.0, 3.0), (32, 2.0, 2.0), (32, 4.0, "")) == ["", "best", ""]
     assert marks((32, 1.0, 3.0), (32, 2.0, 2.0)) == ["", "best, at the edge"]
     assert marks((32, 1.0, 3.0), (128, 1.0, 2.0)) == ["", "best"]  # one rate was asked for
+
+
+def test_what_a_rate_brings_is_judged_by_what_is_drawn_and_a_diverged_one_is_told() -> None:
+    data, execution = load(DataSpec()), Execution.best(threads=1)
+    judges = Judges(DataSpec(), data, 50, execution, images=200)
+    vae = next(
+        one
+        for one in rates.candidates(studies.study("why_diffusion"), DataSpec(), "smoke", 9)
+        if isinstance(one.fit.model, VAESpec)
+    )
+    fit = rates.tried(vae.fit, share=0.5, batch_size=32, factor=1.0)
+    fine = rates.outcome(vae, fit, data, 50, judges, execution)
+    broken = rates.outcome(
+        vae, with_fields(fit, {"optimiser.learning_rate": 1e30}), data, 50, judges, execution
+    )
+    assert all(float(fine[name]) > 0 for name in JUDGES) and fine["batch"] == 32
+    assert broken["loss"] == "diverged" and list(broken) == list(fine)
+    assert [row[""] for row in rates.marked([broken, fine])] == ["", "best, at the edge"]

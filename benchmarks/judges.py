@@ -14,7 +14,7 @@ from workbench.models import Classifier, Event, restore
 from workbench.presets.common import classifier_fit
 from workbench.spec import ClassifierSpec, DataSpec
 
-JUDGES = ("cnn", "independent cnn", "random_conv")
+CNN, INDEPENDENT, RANDOM = JUDGES = ("cnn", "independent cnn", "random_conv")
 
 
 class Judges:
@@ -31,7 +31,7 @@ class Judges:
         other = ClassifierSpec(width=24, features=96, dropout=0.0, shift_pixels=2)
         self.data = data
         self._classifiers: dict[str, Classifier] = {}
-        for name, one in zip(JUDGES[:2], (fit, replace(fit, model=other, seed=1_000)), strict=True):
+        for name, one in ((CNN, fit), (INDEPENDENT, replace(fit, model=other, seed=1_000))):
             weights = training.fit(one, data, execution=execution).weights
             judge = restore(one.model, Event.of(data), weights)
             assert isinstance(judge, Classifier)
@@ -48,4 +48,4 @@ class Judges:
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         floats = to_float(images, self.data.levels)
         found = {name: metrics.extract(floats, judge.features) for name, judge in self._classifiers.items()}
-        return found | {JUDGES[2]: metrics.extract(floats, self._random)}
+        return found | {RANDOM: metrics.extract(floats, self._random)}

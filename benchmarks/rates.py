@@ -6,9 +6,10 @@ python -m benchmarks.rates why_diffusion --data fashion_mnist --batch-sizes 32 1
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import tyro
 
 import studies
 from benchmarks import run
-from benchmarks.judges import JUDGES, Judges
+from benchmarks.judges import CNN, JUDGES, Judges
 from benchmarks.report import RESULTS, Report, Row
 from pipelines.drawing import draw
 from pipelines.verdict import describe
@@ -27,10 +28,22 @@ from workbench.execution import Execution
 from workbench.expansion import expand
 from workbench.identity import key
 from workbench.models import Event, GenerativeModel, restore
+from workbench.presets.common import SOLVER
 from workbench.registry import UserError
-from workbench.spec import Arm, DataSpec, FitSpec, SamplingSpec, Scale, Study, TrialSpec, inner_fits
+from workbench.spec import (
+    Arm,
+    DataSpec,
+    DiffusionSpec,
+    FitSpec,
+    SamplingSpec,
+    Scale,
+    Study,
+    TrialSpec,
+    inner_fits,
+)
 
-JUDGE = JUDGES[0]  # by whose distance a trial is chosen, as the claims of studies are decided
+LEAST_STEPS = 10  # of a trial
+JUDGE = CNN  # by whose distance a trial is chosen, as the claims of studies are decided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +61,7 @@ class Arguments:
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     """What the rate of the preset is multiplied by."""
     rows: int = 2_000
-    """Images drawn by each."""
+    """Images drawn by each, and of the validation split that they are compared with; no more than there are."""
     judge_images: int = 40_000
     """Training images of each of the two judging classifiers."""
     only: str = ""
@@ -72,7 +85,7 @@ class Candidate:
 
 def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Candidate]:
     """The distinct fits of the arms of a study, of those that differ in their images alone the longest; fits that take
-    weights from other fits are left out."""
+    weights from other fits are left out. Denoisers are drawn from by SOLVER, however the study draws from them."""
     found: dict[str, Candidate] = {}
     for trial in expand(study, data, scale, [seed]):
         spec = trial.spec
@@ -81,7 +94,11 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
             continue
         alike = key(fit.model) + key(fit.data)
         if alike not in found or fit.budget.images_seen > found[alike].fit.budget.images_seen:
-            found[alike] = Candidate(arm=trial.arm, fit=fit, sampling=spec.sampling)
+            found[alike] = Candidate(
+                arm=trial.arm,
+                fit=fit,
+                sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
+            )
     return list(found.values())
 
 
@@ -112,80 +129,114 @@ def outcome(
     candidate: Candidate, fit: FitSpec, data: Dataset, rows: int, judges: Judges, execution: Execution
 ) -> Row:
     """What came of a trial: its seconds, validation loss, and the distances of what it draws; empty if it diverged."""
-    told: Row = {"arm": describe(candidate.arm), "batch": fit.budget.batch_size}
-    told["rate"] = fit.optimiser.learning_rate
+    told: Row = {
+        "arm": describe(candidate.arm),
+        "images": fit.budget.images_seen,
+        "batch": fit.budget.batch_size,
+        "rate": fit.optimiser.learning_rate,
+    }
     began = time.perf_counter()
     try:
         fitted = training.fit(fit, data, execution=execution)
+        loss = sum(value for name, value in fitted.history[-1].items() if name.startswith("validation_"))
     except training.Diverged:
-        told |= {"seconds": time.perf_counter() - began, "loss": "diverged"}
-        return told | dict.fromkeys(JUDGES, "")
+        loss = math.inf
     told["seconds"] = time.perf_counter() - began
-    told["loss"] = sum(value for name, value in fitted.history[-1].items() if name.startswith("validation_"))
+    if not math.isfinite(loss):
+        return told | {"loss": "diverged"} | dict.fromkeys(JUDGES, "")
     model = restore(fit.model, Event.of(data), fitted.weights)
     assert isinstance(model, GenerativeModel)
     execution.place(model)
-    images = draw(model, data, replace(candidate.sampling, rows=rows), execution, warm=False).images
-    return told | judges.distances(images, validation=True)
+    try:
+        images = draw(model, data, replace(candidate.sampling, rows=rows), execution, warm=False).images
+    except UserError:  # values that are not finite, where the loss is
+        return told | {"loss": loss} | dict.fromkeys(JUDGES, "")
+    return told | {"loss": loss} | judges.distances(images, validation=True)
 
 
 def marked(rows: Sequence[Row]) -> list[Row]:
-    """The trials of one arm, the nearest by JUDGE marked `best`, or `best, at the edge` where more rates should be
-    tried: a rate that is the least or the highest at its batch size."""
-    best = min(range(len(rows)), key=lambda index: float(rows[index][JUDGE] or "inf"))
+    """The trials of one arm, the nearest by JUDGE chosen: `best`, or `best, at the edge` where more rates should be
+    tried, as it is the least or the highest at its batch size. None is, where all diverged."""
+    distances = [float(row[JUDGE] or math.inf) for row in rows]
+    best = min(range(len(rows)), key=distances.__getitem__)
     beside = [float(row["rate"]) for row in rows if row["batch"] == rows[best]["batch"]]
     edge = float(rows[best]["rate"]) in (min(beside), max(beside)) and len(beside) > 1
-    word = "best, at the edge" if edge else "best"
-    return [row | {"": word if index == best else ""} for index, row in enumerate(rows)]
+    word = ("best, at the edge" if edge else "best") if math.isfinite(distances[best]) else ""
+    return [row | {"choice": word if index == best else ""} for index, row in enumerate(rows)]
 
 
 def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        _check(arguments)
+        check(arguments)
         execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
         data = DataSpec(name=arguments.data)
         dataset = load(data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"
+        settings = list(
+            itertools.product(
+                dict.fromkeys(arguments.batch_sizes or (0,)), sorted(dict.fromkeys(arguments.factors))
+            )
+        )
         known = candidates(studies.study(arguments.study), data, scale, arguments.seed)
+        if not known:
+            raise UserError(f"study: {arguments.study!r} given; it trains no generative model by itself")
         chosen = [one for one in known if arguments.only in describe(one.arm)]
         if not chosen:
             raise UserError(
                 f"only: {arguments.only!r} given; arms are {'; '.join(describe(one.arm) for one in known)}"
             )
+        trials = [
+            (one, [tried(one.fit, share=arguments.share, batch_size=b, factor=f) for b, f in settings])
+            for one in chosen
+        ]
+        check_steps(fit for _, fits in trials for fit in fits)
+        rows = min(arguments.rows, len(dataset.validation))
         report = Report(
             name="rates",
             of=f"{arguments.study}-{arguments.data}",
             title=f"Learning rates and batch sizes of {arguments.study}: {arguments.data}",
             how=(
-                f"Each fit at {arguments.share:g} of its images, one seed: seconds, validation loss, and the Frechet "
-                f"distances of {arguments.rows:,} images from the validation split by three extractors. Losses compare "
-                "within an arm alone; that of a GAN tells nothing of its images."
+                f"Each fit of scale {scale} at {arguments.share:g} of its images, one seed: seconds, validation loss, "
+                f"and the Frechet distances of {rows:,} images from the validation split by three extractors. Equal "
+                "images, not seconds: small batches take longer. Losses compare within an arm alone; that of a GAN "
+                "tells nothing of its images. Denoisers are drawn from in 20 evaluations."
             ),
         )
-        judges = Judges(data, dataset, arguments.rows, execution, images=arguments.judge_images)
-        for one in chosen:
-            rows = []
-            for batch_size, factor in itertools.product(arguments.batch_sizes or (0,), arguments.factors):
-                fit = tried(one.fit, share=arguments.share, batch_size=batch_size, factor=factor)
-                rows.append(outcome(one, fit, dataset, arguments.rows, judges, execution))
-                print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-            report.rows += marked(rows)
+        judges = Judges(data, dataset, rows, execution, images=arguments.judge_images)
+        for one, fits in trials:
+            found = []
+            for fit in fits:
+                found.append(outcome(one, fit, dataset, rows, judges, execution))
+                print(", ".join(f"{name} {value}" for name, value in found[-1].items()), flush=True)
+            report.rows += marked(found)
         report.publish(arguments.out)
 
     return run(Arguments, measure, name="rates")
 
 
-def _check(arguments: Arguments) -> None:
+def check(arguments: Arguments) -> None:
+    """Raises UserError for what cannot be tried."""
     if not 0 < arguments.share <= 1:
         raise UserError(f"share: {arguments.share:g} given; a number above 0 and up to 1 is needed")
-    if not arguments.factors or min(arguments.factors) <= 0:
+    if not arguments.factors or not all(0 < factor < math.inf for factor in arguments.factors):
         raise UserError(f"factors: {arguments.factors} given; positive numbers are needed")
     if any(size < 1 for size in arguments.batch_sizes):
         raise UserError(f"batch-sizes: {arguments.batch_sizes} given; whole numbers from 1 are needed")
-    if arguments.rows < 2:
-        raise UserError(f"rows: {arguments.rows} given; a whole number from 2 is needed")
+    for name, value in (("rows", arguments.rows), ("judge-images", arguments.judge_images)):
+        if value < 2:
+            raise UserError(f"{name}: {value} given; a whole number from 2 is needed")
+
+
+def check_steps(fits: Iterable[FitSpec]) -> None:
+    """Raises UserError for a trial of so few steps that it tells nothing."""
+    for fit in fits:
+        if fit.budget.images_seen < LEAST_STEPS * fit.budget.batch_size:
+            raise UserError(
+                f"batch-sizes, share: batches of {fit.budget.batch_size} of {fit.budget.images_seen} images given; "
+                f"{LEAST_STEPS} steps are needed at least"
+            )
 
 
 if __name__ == "__main__":

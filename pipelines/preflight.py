@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Seconds that a stage takes beside its network evaluations, as measured on two cores; corrected as stages end.
 FIXED_SECONDS = {"fit": 1.5, "reference": 3.0, "features": 2.0, "trial": 0.4}
-PROBE_ROWS = 64  # that a network is timed at, where none is trained in batches
+PROBE_ROWS = 64  # that a network is timed at, or a smaller batch that it is trained in
 GIB = 1 << 30
 PROCESS_BYTES = 3 * GIB // 4  # of a worker before it trains: torch, MLflow and a data set
 
@@ -81,7 +81,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
             require_own_data(fit)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0) + readouts
         if fit is not None and work:
-            rows = spec.budget.batch_size if isinstance(spec, FitSpec) else PROBE_ROWS
+            rows = min(spec.budget.batch_size, PROBE_ROWS) if isinstance(spec, FitSpec) else PROBE_ROWS
             timed = fit.model, rows
             if timed not in per_evaluation:
                 _require_room(fit.model, event)

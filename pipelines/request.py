@@ -28,7 +28,7 @@ class Arguments:
     data: str = "digits"
     """digits, fashion_mnist, cifar10, or a path: a folder with one subfolder of images a class, or an .npz file."""
     scale: str = "quick"
-    """smoke (does it run?), quick (minutes on a laptop), standard (an hour on two cores), full (a GPU or cluster)."""
+    """smoke (does it run?), quick (minutes on a laptop), standard (an hour or two on two cores) or full (a GPU)."""
     seeds: tuple[int, ...] = ()
     """Training seeds, as in `--seeds 0 1 2`. None given: as many as the scale asks for."""
     dry_run: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
 from workbench.data import load
 from workbench.execution import Execution
+from workbench.presets.common import SOLVER
 from workbench.registry import UserError
 from workbench.spec import DataSpec, VAESpec, with_fields
 
@@ -101,14 +103,42 @@ def test_every_network_of_a_study_is_tried_once() -> None:
     assert rates.tried(fit, share=1.0, batch_size=0, factor=1.0) == fit
 
 
+def test_a_denoiser_is_judged_by_one_solver_and_not_by_the_first_arm_of_a_sweep_of_steps() -> None:
+    (one,) = rates.candidates(studies.study("step_sweep"), DataSpec(), "quick", 9)
+    assert one.sampling == SOLVER
+    assert not rates.candidates(studies.study("features"), DataSpec(), "quick", 9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"share": 0.0}, "share: 0 given"),
+        ({"factors": (1.0, float("nan"))}, "factors: "),
+        ({"batch_sizes": (32, 0)}, "batch-sizes: "),
+        ({"rows": 1}, "rows: 1 given"),
+        ({"judge_images": -5}, "judge-images: -5 given"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        rates.check(rates.Arguments(study="backbones", **wrong))
+
+
+def test_a_trial_of_a_step_or_two_is_refused() -> None:
+    fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
+    with pytest.raises(UserError, match=r"batches of 128 of 800 images given; 10 steps"):
+        rates.check_steps([rates.tried(fit, share=0.02, batch_size=0, factor=1.0)])
+
+
 def test_a_best_rate_at_the_edge_is_told() -> None:
     def marks(*trials: tuple[int, float, float | str]) -> list[object]:
         rows = [{"batch": batch, "rate": rate, "cnn": distance} for batch, rate, distance in trials]
-        return [row[""] for row in rates.marked(rows)]
+        return [row["choice"] for row in rates.marked(rows)]
 
     assert marks((32, 1.0, 3.0), (32, 2.0, 2.0), (32, 4.0, "")) == ["", "best", ""]
     assert marks((32, 1.0, 3.0), (32, 2.0, 2.0)) == ["", "best, at the edge"]
     assert marks((32, 1.0, 3.0), (128, 1.0, 2.0)) == ["", "best"]  # one rate was asked for
+    assert marks((32, 1.0, ""), (32, 2.0, "")) == ["", ""]
 
 
 def test_what_a_rate_brings_is_judged_by_what_is_drawn_and_a_diverged_one_is_told() -> None:
@@ -126,4 +156,4 @@ def test_what_a_rate_brings_is_judged_by_what_is_drawn_and_a_diverged_one_is_tol
     )
     assert all(float(fine[name]) > 0 for name in JUDGES) and fine["batch"] == 32
     assert broken["loss"] == "diverged" and list(broken) == list(fine)
-    assert [row[""] for row in rates.marked([broken, fine])] == ["", "best, at the edge"]
+    assert [row["choice"] for row in rates.marked([broken, fine])] == ["", "best, at the edge"]

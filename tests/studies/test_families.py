@@ -7,7 +7,7 @@ import pytest
 import studies
 from pipelines.vocabulary import LABELS
 from workbench.models import Event, GenerativeModel, build
-from workbench.presets.families import _SPEED, FIT_SECONDS, family
+from workbench.presets.families import FIT_SECONDS, family, paces
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale, inner_fits
 
@@ -29,16 +29,17 @@ def test_families_are_generative_and_of_equal_size(name: str, data: str) -> None
     assert name in LABELS
 
 
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
 @pytest.mark.parametrize("data", EVENTS)
-def test_budgets_are_shares_of_equal_seconds(data: str) -> None:
-    def images(name: str, budget: float) -> int:
-        fit = family(DataSpec(name=data), "standard", family=name, budget=budget).source
-        assert isinstance(fit, FitSpec)
-        return fit.budget.images_seen
-
-    for name in FAMILIES:
-        assert images(name, 0.25) == pytest.approx(images(name, 1.0) / 4, abs=1)
-    assert images("diffusion", 1.0) == images("ddpm_1000", 1.0) > images("gan", 1.0)
+def test_families_have_equal_seconds_at_the_pace_of_their_batches(data: str, scale: Scale) -> None:
+    spec = DataSpec(name=data)
+    for name in set(FAMILIES) - {"latent_diffusion"}:
+        pace = paces(spec, scale)["diffusion" if name in ("flow_matching", "ddpm_1000") else name]
+        for budget in (0.25, 1.0):
+            fit = family(spec, scale, family=name, budget=budget).source
+            assert isinstance(fit, FitSpec) and fit.budget.batch_size == pace.batch_size
+            seconds = fit.budget.images_seen / pace.images_per_second
+            assert seconds == pytest.approx(budget * FIT_SECONDS[data][scale], rel=1e-3)
     assert FIT_SECONDS[data]["quick"] < FIT_SECONDS[data]["standard"] < FIT_SECONDS[data]["full"]
 
 
@@ -50,8 +51,10 @@ def test_short_trainings_take_small_batches() -> None:
         ]
         return {fit.budget.batch_size for fit in fits}
 
-    assert batches("fashion_mnist", "standard") == batches("fashion_mnist", "quick") == {16, 32}
-    assert batches("fashion_mnist", "full") == {128}
+    for data in ("fashion_mnist", "cifar10", "path/to/images"):
+        assert batches(data, "standard") == batches(data, "quick") == {16, 32}
+        assert batches(data, "full") == {64, 128}
+    assert batches("digits", "full") == batches("digits", "quick") == {64, 128}
 
 
 @pytest.mark.parametrize("budget", [1 / 16, 1.0])
@@ -60,10 +63,10 @@ def test_the_autoencoder_and_the_diffusion_of_its_latents_share_the_seconds(data
     scale: Scale = "standard"
     fit = family(DataSpec(name=data), scale, family="latent_diffusion", budget=budget).source
     assert isinstance(fit, FitSpec) and isinstance(fit.model, LatentDiffusionSpec)
-    speed, inner = _SPEED[data], fit.model.autoencoder
+    pace, inner = paces(DataSpec(name=data), scale), fit.model.autoencoder
     parts = [
-        inner.budget.images_seen / speed["autoencoder"],
-        fit.budget.images_seen / speed["latent_diffusion"],
+        inner.budget.images_seen / pace["autoencoder"].images_per_second,
+        fit.budget.images_seen / pace["latent_diffusion"].images_per_second,
     ]
     assert sum(parts) == pytest.approx(budget * FIT_SECONDS[data][scale], rel=1e-3)
     assert min(parts) > 0.1 * sum(parts) and inner.data == fit.data

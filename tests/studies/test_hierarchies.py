@@ -9,6 +9,7 @@ import pytest
 import studies
 from pipelines.vocabulary import LABELS
 from workbench.models import Event, GenerativeModel, build
+from workbench.presets.families import family
 from workbench.presets.hierarchies import VARIANTS, hierarchy
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, Scale
@@ -49,6 +50,13 @@ def test_parameters_are_equal_or_equal_a_stage(arm: dict[str, str | int], data: 
 @pytest.mark.parametrize("data", EVENTS)
 def test_all_see_the_same_images_in_the_same_batches(data: str) -> None:
     assert len({fit(data, str(one["variant"]), int(one["stages"])).budget for one in ARMS}) == 1
+
+
+@pytest.mark.parametrize("data", EVENTS)
+def test_the_ladder_vae_learns_at_the_rate_of_its_family(data: str) -> None:
+    alike = family(DataSpec(name=data), "quick", family="ladder_vae").source
+    assert isinstance(alike, FitSpec)
+    assert fit(data, "ladder_vae", 4).optimiser.learning_rate == alike.optimiser.learning_rate
 
 
 def test_a_learned_schedule_costs_a_number_a_stage_and_an_encoder_a_network() -> None:

@@ -48,13 +48,15 @@ MEASURES = (
 class Size:
     """What a scale means for one data set: network, budgets, rows generated and rows of the reference.
 
-    `many_images_seen` is the budget of a fit in a study that trains one for each arm.
+    `many_images_seen` is the budget of a fit in a study that trains one for each arm; `short_batch_size` the batch
+    where a fit has a minute or two and lacks steps (figures in `families`).
     """
 
     backbone: BackboneSpec
     images_seen: int
     many_images_seen: int
     batch_size: int
+    short_batch_size: int
     learning_rate: float
     classifier: ClassifierSpec
     classifier_images_seen: int
@@ -77,6 +79,7 @@ _DIGITS = Size(
     images_seen=150_000,
     many_images_seen=150_000,
     batch_size=128,
+    short_batch_size=128,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
     classifier_images_seen=40_000,
@@ -88,6 +91,7 @@ _FASHION = Size(
     images_seen=450_000,
     many_images_seen=100_000,
     batch_size=128,
+    short_batch_size=32,
     learning_rate=2e-3,
     classifier=_SMALL_CNN,
     classifier_images_seen=150_000,
@@ -99,6 +103,7 @@ _LARGE = Size(
     images_seen=20_000_000,
     many_images_seen=5_000_000,
     batch_size=256,
+    short_batch_size=256,
     learning_rate=1e-3,
     classifier=ClassifierSpec(width=64, features=128),
     classifier_images_seen=2_000_000,
@@ -110,6 +115,7 @@ _SMOKE = Size(
     images_seen=2_000,
     many_images_seen=2_000,
     batch_size=100,
+    short_batch_size=100,
     learning_rate=2e-3,
     classifier=ClassifierSpec(width=8, features=16),
     classifier_images_seen=2_000,

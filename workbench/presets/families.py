@@ -27,12 +27,20 @@ ONE_PASS = SamplingSpec(nfe=1)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Images a batch, and of such batches training images in a second of one core."""
+
+    batch_size: int
+    images_per_second: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
-    """A model, how it is trained and drawn from, and how many images a second it is trained on, which sets budgets:
-    `share` is that of the seconds of a trial, less than 1 where a fit that it takes weights from has the others."""
+    """A model, how it is trained and drawn from, and at what pace it learns, which sets budgets: `share` is that of the
+    seconds of a trial, less than 1 where a fit that it takes weights from has the others."""
 
     model: ModelSpec
-    images_per_second: int
+    pace: Pace
     learning_rate: float
     beta_1: float = 0.9
     weight_decay: float = 0.0
@@ -43,39 +51,35 @@ class Family:
 PROBES = ("bits_per_dim", "ode_bits_per_dim", "single_seconds")
 AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 
-# Training images in a second of one core, measured on the machine of `benchmarks/results`; of Fashion-MNIST those of
-# large batches there times the ratio of the two batches on another machine.
-_SPEED: dict[str, dict[str, int]] = {
+# Images a batch -> training images in a second of one core, on the machine of `benchmarks/results`; of small batches
+# those of large ones there, times the ratio of the two on another machine.
+#
+# A short training lacks steps. On Fashion-MNIST (one seed, 26,000 to 90,000 images) batches of 32 in place of 128
+# brought samples nearer to the validation split by `frechet[cnn]`, for about a fifth more seconds: the ladder VAE 2.9
+# times, diffusion 2.7, the VAE 1.3. Batches of 16 brought these no nearer, but those that learn by steps more than by
+# images: the GAN 3.2 times, the coupling flow 6.9, and the autoregressive flow, against 64, 7.9 times, for a third to
+# nine tenths more seconds. Two other spaces of features agreed.
+_SPEED: dict[str, dict[str, dict[int, int]]] = {
     "digits": {
-        "diffusion": 5_900,
-        "gan": 1_000,
-        "vae": 3_700,
-        "ladder_vae": 2_000,
-        "coupling_flow": 2_150,
-        "autoregressive_flow": 1_600,
-        "autoencoder": 4_500,
-        "latent_diffusion": 3_100,
+        "diffusion": {128: 5_900},
+        "gan": {128: 1_000},
+        "vae": {128: 3_700},
+        "ladder_vae": {128: 2_000},
+        "coupling_flow": {128: 2_150},
+        "autoregressive_flow": {64: 1_600},
+        "autoencoder": {128: 4_500},
+        "latent_diffusion": {128: 3_100},
     },
     "fashion_mnist": {
-        "diffusion": 930,
-        "gan": 330,
-        "vae": 1_270,
-        "ladder_vae": 700,
-        "coupling_flow": 290,
-        "autoregressive_flow": 420,
-        "autoencoder": 1_600,
-        "latent_diffusion": 1_170,
+        "diffusion": {32: 930, 128: 1_150},
+        "gan": {16: 330, 128: 440},
+        "vae": {32: 1_270, 128: 1_500},
+        "ladder_vae": {32: 700, 128: 820},
+        "coupling_flow": {16: 290, 128: 525},
+        "autoregressive_flow": {16: 420, 64: 700},
+        "autoencoder": {32: 1_600, 128: 1_900},
+        "latent_diffusion": {32: 1_170, 128: 1_450},
     },
-}
-# Images a batch: of most families, and of others. A short training lacks steps. On Fashion-MNIST (one seed, validation
-# split, about the seconds of `standard`) batches of 32 in place of 128 brought samples nearer by the features of a CNN,
-# for about a fifth more seconds: the ladder VAE 2.9 times, diffusion 2.7, the VAE 1.3. Batches of 16 brought them no
-# nearer, but those that learn by steps more than by images: the GAN 3.2 times, the coupling flow 6.9 and the
-# autoregressive flow, against 64, 7.9 times, for two thirds more seconds at the most, in all spaces of features.
-LARGE_BATCH = 128  # where trainings are long, and for GPUs
-_BATCH: dict[str, tuple[int, dict[str, int]]] = {
-    "digits": (128, {"autoregressive_flow": 64}),
-    "fashion_mnist": (32, {"gan": 16, "coupling_flow": 16, "autoregressive_flow": 16}),
 }
 # Seconds of training on one core at the whole budget.
 FIT_SECONDS: dict[str, dict[Scale, float]] = {
@@ -84,16 +88,18 @@ FIT_SECONDS: dict[str, dict[Scale, float]] = {
 }
 
 
-def _images(data: DataSpec, scale: Scale, share: float, images_per_second: int) -> int:
+def _images(data: DataSpec, scale: Scale, share: float, pace: Pace) -> int:
     """The images of a fit that has the share of the seconds of the data set and scale."""
     seconds = FIT_SECONDS.get(data.name, FIT_SECONDS["fashion_mnist"])
-    return SMOKE_IMAGES if scale == "smoke" else int(share * seconds[scale] * images_per_second)
+    return SMOKE_IMAGES if scale == "smoke" else int(share * seconds[scale] * pace.images_per_second)
 
 
-def batch_size_of(data: DataSpec, scale: Scale, name: str) -> int:
-    """Images a batch of a family, and of "autoencoder", at a data set and scale."""
-    usual, others = _BATCH.get(data.name, _BATCH["fashion_mnist"])
-    return LARGE_BATCH if scale == "full" else others.get(name, usual)
+def paces(data: DataSpec, scale: Scale) -> dict[str, Pace]:
+    """The pace of each network: that of its smallest batches, but for the long trainings of `full`."""
+    choose = max if scale == "full" else min
+    known = _SPEED.get(data.name, _SPEED["fashion_mnist"])
+    chosen = {name: choose(speeds) for name, speeds in known.items()}
+    return {name: Pace(batch_size=b, images_per_second=known[name][b]) for name, b in chosen.items()}
 
 
 def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
@@ -104,7 +110,7 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
     part of the seconds that latent diffusion has at this scale and budget.
     """
     small = data.name == "digits"
-    speed = _SPEED["digits" if small else "fashion_mnist"]
+    pace = paces(data, scale)
     unet = size(DataSpec(name=data.name), "quick" if small else "standard").backbone
     patch, dropout = (1, 0.1) if small else (2, 0.0)  # of the few digits, models of likelihood learn too much
     continuous = DiffusionSpec(backbone=unet)
@@ -113,23 +119,21 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
         scale,
         # Images are what its latents say; that these are near the prior is of no use to a model that learns their law.
         model=VAESpec(multipliers=(1, 1), patch=patch, latent="spatial", latent_width=4, beta=0.3),
-        images_seen=_images(data, scale, budget * AUTOENCODER_SHARE, speed["autoencoder"]),
+        images_seen=_images(data, scale, budget * AUTOENCODER_SHARE, pace["autoencoder"]),
         learning_rate=4e-3,
-        batch_size=batch_size_of(data, scale, "autoencoder"),
+        batch_size=pace["autoencoder"].batch_size,
     )
     return {
-        "diffusion": Family(
-            model=continuous, images_per_second=speed["diffusion"], learning_rate=2e-3, sampling=SOLVER
-        ),
+        "diffusion": Family(model=continuous, pace=pace["diffusion"], learning_rate=2e-3, sampling=SOLVER),
         "flow_matching": Family(
             model=replace(continuous, schedule=ScheduleSpec(name="straight"), prediction="flow"),
-            images_per_second=speed["diffusion"],
+            pace=pace["diffusion"],
             learning_rate=2e-3,
             sampling=replace(SOLVER, sampler="euler", time_grid="uniform_t"),
         ),
         "ddpm_1000": Family(
             model=replace(continuous, schedule=ScheduleSpec(timesteps=1000), prediction="noise"),
-            images_per_second=speed["diffusion"],
+            pace=pace["diffusion"],
             learning_rate=2e-3,
             sampling=SamplingSpec(sampler="ddpm", nfe=1000, time_grid="uniform_t", clip=True),
         ),
@@ -140,34 +144,32 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
                     backbone=BackboneSpec(multipliers=(1, 1), blocks=2, attention=(False, True))
                 ),
             ),
-            images_per_second=speed["latent_diffusion"],
+            pace=pace["latent_diffusion"],
             learning_rate=2e-3,
             sampling=SOLVER,
             share=1 - AUTOENCODER_SHARE,
         ),
         "gan": Family(
             model=GANSpec(generator_width=48, discriminator_width=48, patch=patch),
-            images_per_second=speed["gan"],
+            pace=pace["gan"],
             learning_rate=1e-3,
             beta_1=0.0,
         ),
-        "vae": Family(
-            model=VAESpec(patch=patch, dropout=dropout), images_per_second=speed["vae"], learning_rate=2e-3
-        ),
+        "vae": Family(model=VAESpec(patch=patch, dropout=dropout), pace=pace["vae"], learning_rate=2e-3),
         "ladder_vae": Family(
             model=LadderVAESpec(patch=patch, dropout=dropout),
-            images_per_second=speed["ladder_vae"],
+            pace=pace["ladder_vae"],
             learning_rate=1e-3 if small else 2e-3,
         ),
         "coupling_flow": Family(
             model=CouplingFlowSpec(dropout=2 * dropout),
-            images_per_second=speed["coupling_flow"],
+            pace=pace["coupling_flow"],
             learning_rate=2e-3,
             weight_decay=dropout,
         ),
         "autoregressive_flow": Family(
             model=AutoregressiveFlowSpec(patch=2 * patch, dropout=dropout),
-            images_per_second=speed["autoregressive_flow"],
+            pace=pace["autoregressive_flow"],
             learning_rate=3e-3,
         ),
     }
@@ -184,11 +186,11 @@ def family(data: DataSpec, scale: Scale, *, family: str = "diffusion", budget: f
         data,
         scale,
         model=chosen.model,
-        images_seen=_images(data, scale, budget * chosen.share, chosen.images_per_second),
+        images_seen=_images(data, scale, budget * chosen.share, chosen.pace),
         sampling=chosen.sampling,
         learning_rate=chosen.learning_rate,
         beta_1=chosen.beta_1,
         weight_decay=chosen.weight_decay,
-        batch_size=batch_size_of(data, scale, family),
+        batch_size=chosen.pace.batch_size,
         probes=PROBES,
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from workbench.presets.common import SMOKE_IMAGES, generative_trial, size
-from workbench.presets.families import batch_size_of, family
+from workbench.presets.families import family
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     Arm,
@@ -80,7 +80,7 @@ def hierarchy(
         images_seen=seen,
         sampling=SamplingSpec(sampler="ddpm", nfe=1 if variant == LADDER else stages),
         learning_rate=_learning_rate(data, scale, variant),
-        batch_size=batch_size_of(data, scale, "diffusion"),
+        batch_size=size(data, scale).short_batch_size,
         probes=("bits_per_dim", "single_seconds"),
     )
 

@@ -56,7 +56,9 @@ LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer 
 _FEATURES_BUDGET = {"digits": 1 / 2, "fashion_mnist": 1.0}
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
 FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels to choose from, where readouts see few rows
-MISLED_BUDGET = 1 / 4  # of a family's seconds, where a shortcut is to be seen: it is learned at once
+MISLED_BUDGET = (
+    1 / 4
+)  # of the seconds that a method has else, where a shortcut is to be seen: it is learned at once
 CHECKPOINTS = {  # of the diffusion model, after these shares of its training
     "diffusion_last": 1.0,
     "diffusion_half": 1 / 2,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
-from workbench.presets.families import batch_size_of
+from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial, size
 from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import look_up
 from workbench.spec import DataSpec, DiffusionSpec, Scale, TrialSpec
@@ -73,7 +72,7 @@ def network(
         images_seen=images,
         sampling=SOLVER,
         learning_rate=LEARNING_RATES[backbone],
-        batch_size=batch_size_of(data, scale, "diffusion"),
+        batch_size=size(data, scale).short_batch_size,
         probes=("single_seconds",),
     )
     return replace(trial, label=matching)  # the U-Net is the same in all three

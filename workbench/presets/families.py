@@ -52,13 +52,14 @@ PROBES = ("bits_per_dim", "ode_bits_per_dim", "single_seconds")
 AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 
 # Images a batch -> training images in a second of one core, on the machine of `benchmarks/results`; of small batches
-# those of large ones there, times the ratio of the two on another machine.
+# those of large ones there, times the ratio of the two on another machine, which was measured but for the ladder VAE,
+# latent diffusion and its autoencoder (taken as of their like).
 #
 # A short training lacks steps. On Fashion-MNIST (one seed, 26,000 to 90,000 images) batches of 32 in place of 128
 # brought samples nearer to the validation split by `frechet[cnn]`, for about a fifth more seconds: the ladder VAE 2.9
-# times, diffusion 2.7, the VAE 1.3. Batches of 16 brought these no nearer, but those that learn by steps more than by
-# images: the GAN 3.2 times, the coupling flow 6.9, and the autoregressive flow, against 64, 7.9 times, for a third to
-# nine tenths more seconds. Two other spaces of features agreed.
+# times, diffusion 2.7, the VAE 1.3. Batches of 16 brought diffusion and the VAE no nearer, but those that learn by
+# steps more than by images: the GAN 3.2 times, the coupling flow 6.9, and the autoregressive flow, against 64, 7.9
+# times, for up to nine tenths more seconds. Two other spaces of features agreed.
 _SPEED: dict[str, dict[str, dict[int, int]]] = {
     "digits": {
         "diffusion": {128: 5_900},

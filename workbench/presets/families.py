@@ -60,6 +60,8 @@ AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 # times, diffusion 2.7, the VAE 1.3. Batches of 16 brought diffusion and the VAE no nearer, but those that learn by
 # steps more than by images: the GAN 3.2 times, the coupling flow 6.9, and the autoregressive flow, against 64, 7.9
 # times, for up to nine tenths more seconds. Two other spaces of features agreed.
+# On digits, where a small batch takes twice the seconds for as many images, it is not settled
+# (`benchmarks/results/rates-why_diffusion-digits.md`).
 _SPEED: dict[str, dict[str, dict[int, int]]] = {
     "digits": {
         "diffusion": {128: 5_900},

@@ -43,6 +43,11 @@ from workbench.spec import (
 )
 
 LEAST_STEPS = 10  # of a trial
+TIMED_STEPS = 30  # of a fit that is timed before it is tried
+EQUAL = {
+    False: "Equal images, not seconds: small batches take longer.",
+    True: "Equal seconds, as a few steps of each batch size were timed before, so that small batches see fewer images.",
+}
 JUDGE = CNN  # by whose distance a trial is chosen, as the claims of studies are decided
 
 
@@ -58,6 +63,8 @@ class Arguments:
     """Training images of each trial, as a share of those of the longest fit of its kind in the study."""
     batch_sizes: tuple[int, ...] = ()
     """Images a batch; none: that of the preset."""
+    equal_seconds: bool = False
+    """Whether a batch size sees fewer images where it is slower, so that it takes the seconds of the preset's."""
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     """What the rate of the preset is multiplied by."""
     rows: int = 2_000
@@ -100,6 +107,21 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
                 sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
             )
     return list(found.values())
+
+
+def images_per_second(fit: FitSpec, batch_size: int, data: Dataset, execution: Execution) -> float:
+    """How fast a fit is trained in batches of this size, timed over a few of them."""
+    budget = replace(fit.budget, images_seen=TIMED_STEPS * batch_size, batch_size=batch_size)
+    return training.fit(replace(fit, budget=budget), data, execution=execution).cost["images_per_second"]
+
+
+def relative_speed(fit: FitSpec, batch_size: int, data: Dataset, execution: Execution) -> float:
+    """The speed of training in batches of this size (0: the fit's own) as a share of that in the fit's own batches."""
+    own = fit.budget.batch_size
+    if batch_size in (0, own):
+        return 1.0
+    speeds = [images_per_second(fit, size, data, execution) for size in (batch_size, own)]
+    return speeds[0] / speeds[1]
 
 
 def tried(fit: FitSpec, *, share: float, batch_size: int, factor: float) -> FitSpec:
@@ -187,21 +209,27 @@ def main() -> int:
             raise UserError(
                 f"only: {arguments.only!r} given; arms are {'; '.join(describe(one.arm) for one in known)}"
             )
-        trials = [
-            (one, [tried(one.fit, share=arguments.share, batch_size=b, factor=f) for b, f in settings])
-            for one in chosen
-        ]
+
+        def share(fit: FitSpec, batch_size: int) -> float:
+            equal = arguments.equal_seconds
+            return arguments.share * (relative_speed(fit, batch_size, dataset, execution) if equal else 1.0)
+
+        trials = []
+        for one in chosen:
+            shares = {b: share(one.fit, b) for b, _ in settings}
+            fits = [tried(one.fit, share=shares[b], batch_size=b, factor=f) for b, f in settings]
+            trials.append((one, fits))
         check_steps(fit for _, fits in trials for fit in fits)
         rows = min(arguments.rows, len(dataset.validation))
         report = Report(
             name="rates",
-            of=f"{arguments.study}-{arguments.data}",
+            of=f"{arguments.study}-{arguments.data}" + ("-equal-seconds" if arguments.equal_seconds else ""),
             title=f"Learning rates and batch sizes of {arguments.study}: {arguments.data}",
             how=(
                 f"Each fit of scale {scale} at {arguments.share:g} of its images, one seed: seconds, validation loss, "
-                f"and the Frechet distances of {rows:,} images from the validation split by three extractors. Equal "
-                "images, not seconds: small batches take longer. Losses compare within an arm alone; that of a GAN "
-                "tells nothing of its images. Denoisers are drawn from in 20 evaluations."
+                f"and the Frechet distances of {rows:,} images from the validation split by three extractors. "
+                f"{EQUAL[arguments.equal_seconds]} Losses compare within an arm alone; that of a GAN tells nothing of "
+                "its images. Denoisers are drawn from in 20 evaluations."
             ),
         )
         judges = Judges(data, dataset, rows, execution, images=arguments.judge_images)

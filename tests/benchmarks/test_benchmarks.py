@@ -19,7 +19,7 @@ from workbench.data import load
 from workbench.execution import Execution
 from workbench.presets.common import SOLVER
 from workbench.registry import UserError
-from workbench.spec import DataSpec, VAESpec, with_fields
+from workbench.spec import DataSpec, FitSpec, VAESpec, with_fields
 
 
 def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +101,19 @@ def test_every_network_of_a_study_is_tried_once() -> None:
     assert trial.optimiser.learning_rate == 2 * fit.optimiser.learning_rate
     assert trial.ema_halflife_images == pytest.approx(fit.ema_halflife_images / 4, abs=1)
     assert rates.tried(fit, share=1.0, batch_size=0, factor=1.0) == fit
+
+
+def test_a_batch_size_of_half_the_speed_sees_half_the_images_at_equal_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def speed(fit: FitSpec, batch_size: int, *_: object) -> float:
+        return 10.0 * batch_size
+
+    monkeypatch.setattr(rates, "images_per_second", speed)
+    fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
+    own = fit.budget.batch_size
+    found = [rates.relative_speed(fit, size, load(DataSpec()), Execution()) for size in (own // 2, own, 0)]
+    assert found == [0.5, 1.0, 1.0]
 
 
 def test_a_denoiser_is_judged_by_one_solver_and_not_by_the_first_arm_of_a_sweep_of_steps() -> None:

@@ -20,6 +20,7 @@ import studies
 from benchmarks import run
 from benchmarks.judges import CNN, JUDGES, Judges
 from benchmarks.report import RESULTS, Report, Row
+from benchmarks.timing import interleaved
 from pipelines.drawing import draw
 from pipelines.verdict import describe
 from workbench import training
@@ -109,19 +110,18 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
     return list(found.values())
 
 
-def images_per_second(fit: FitSpec, batch_size: int, data: Dataset, execution: Execution) -> float:
-    """How fast a fit is trained in batches of this size, timed over a few of them."""
-    budget = replace(fit.budget, images_seen=TIMED_STEPS * batch_size, batch_size=batch_size)
-    return training.fit(replace(fit, budget=budget), data, execution=execution).cost["images_per_second"]
-
-
 def relative_speed(fit: FitSpec, batch_size: int, data: Dataset, execution: Execution) -> float:
     """The speed of training in batches of this size (0: the fit's own) as a share of that in the fit's own batches."""
     own = fit.budget.batch_size
     if batch_size in (0, own):
         return 1.0
-    speeds = [images_per_second(fit, size, data, execution) for size in (batch_size, own)]
-    return speeds[0] / speeds[1]
+
+    def steps(size: int) -> object:
+        budget = replace(fit.budget, images_seen=TIMED_STEPS * size, batch_size=size)
+        return training.fit(replace(fit, budget=budget), data, execution=execution)
+
+    found = interleaved({"own": lambda: steps(own), "other": lambda: steps(batch_size)}, rounds=3)
+    return (batch_size / found["other"].least) / (own / found["own"].least)
 
 
 def tried(fit: FitSpec, *, share: float, batch_size: int, factor: float) -> FitSpec:

@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import words
 from dashboard.source import Source
 from pipelines.axes import Axes, measures_of
+from pipelines.names import experiment_page, run_page
 from pipelines.vocabulary import SAMPLERS, axis_title, measure
 from workbench.spec import Study
 
@@ -93,7 +94,7 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         *(name for name in COST if name in found),
     ]
     order = {name: position for position, name in enumerate(axes.names)}
-    links = [words.run_link(source.uri, experiment, run) for run in found["run_id"]]
+    links = [run_page(source.uri, experiment, run) for run in found["run_id"]]
     table = found[columns].assign(run=links).dropna(axis="columns", how="all")
     table = table.sort_values(
         [*axes.columns, "seed"],
@@ -154,7 +155,7 @@ def reproduce(source: Source, study: Study, network: pd.DataFrame, data: str, sc
     with st.container(horizontal=True):
         st.link_button(
             "Experiment in MLflow",
-            words.experiment_link(source.uri, experiment),
+            experiment_page(source.uri, experiment),
             icon=":material/open_in_new:",
         )
     executions = source.executions(study.name)
@@ -175,7 +176,7 @@ def reproduce(source: Source, study: Study, network: pd.DataFrame, data: str, sc
         "reason",
     ]
     table = once[[name for name in shown if name in once]].dropna(axis="columns", how="all")
-    table = table.assign(run=[words.run_link(source.uri, experiment, run) for run in once["run_id"]])
+    table = table.assign(run=[run_page(source.uri, experiment, run) for run in once["run_id"]])
     st.dataframe(
         table,
         hide_index=True,

@@ -84,13 +84,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def run_link(uri: str, experiment: str, run_id: str) -> str:
-    """The page of a run in MLflow's own interface."""
-    return f"{uri}/#/experiments/{experiment}/runs/{run_id}"
-
-
-def experiment_link(uri: str, experiment: str) -> str:
-    """The page of an experiment in MLflow's own interface."""
-    return f"{uri}/#/experiments/{experiment}"

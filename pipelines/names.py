@@ -1,4 +1,5 @@
-"""The names under which results are stored in MLflow, and their way back. Imports nothing but the standard library.
+"""The names under which results are stored in MLflow, their way back, and the pages that show them there. Imports
+nothing but the standard library.
 
 MLflow allows no brackets in metric names, so `frechet[cnn]` is stored as `quality/frechet.cnn`.
 """
@@ -31,6 +32,9 @@ TAG_LIKELIHOOD = "workbench.likelihood_kind"  # exact, bound or estimate, where 
 TAG_INTERPOLATION = "workbench.interpolation"  # spherical or linear, where there are pictures of latents
 TAG_VERDICT = "workbench.verdict"  # JSON list of decisions
 TAG_NOTE = "mlflow.note.content"
+
+# Without it, MLflow opens an experiment in its view of language models, which has no trained ones.
+VIEW = "?workflowType=machine_learning"
 
 QUALITY, FLOOR, COST = "quality/", "floor/", "cost/"
 
@@ -75,3 +79,13 @@ def param_value(text: str) -> object:
         except ValueError:
             continue
     return text
+
+
+def experiment_page(uri: str, experiment: str) -> str:
+    """The page of an experiment in MLflow's own interface: the table of its runs."""
+    return f"{uri}/#/experiments/{experiment}/runs{VIEW}"
+
+
+def run_page(uri: str, experiment: str, run_id: str) -> str:
+    """The page of a run in MLflow's own interface."""
+    return f"{uri}/#/experiments/{experiment}/runs/{run_id}{VIEW}"

@@ -107,7 +107,7 @@ def _execute(
         executor.cancel()
         _cut_short(error, tracking, list(experiments.values()), execution)
         raise
-    print(f"MLflow: {tracking.uri}/#/experiments/{experiment}")
+    print(f"MLflow: {names.experiment_page(tracking.uri, experiment)}")
     if failed:
         print(f"error: {summary}; the first: {failed[0].reason}", file=sys.stderr)
     return command.FAILURE if failed else 0

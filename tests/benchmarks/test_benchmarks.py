@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from workbench.data import load
 from workbench.execution import Execution
 from workbench.presets.common import SOLVER
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, VAESpec, with_fields
+from workbench.spec import DataSpec, VAESpec, with_fields
 
 
 def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +107,10 @@ def test_every_network_of_a_study_is_tried_once() -> None:
 def test_a_batch_size_of_half_the_speed_sees_half_the_images_at_equal_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def speed(fit: FitSpec, batch_size: int, *_: object) -> float:
-        return 10.0 * batch_size
+    def timed(cases: Mapping[str, object], *, rounds: int) -> dict[str, timing.Seconds]:
+        return {name: timing.Seconds(1.0, 1.0, 1.0) for name in cases}  # a step of any size is as long
 
-    monkeypatch.setattr(rates, "images_per_second", speed)
+    monkeypatch.setattr(rates, "interleaved", timed)
     fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
     own = fit.budget.batch_size
     found = [rates.relative_speed(fit, size, load(DataSpec()), Execution()) for size in (own // 2, own, 0)]

@@ -116,6 +116,16 @@ def test_a_view_can_be_shared_by_its_address(server: str, browser: playwright.Br
         each.page.context.close()
 
 
+def test_the_link_to_mlflow_opens_the_runs_of_the_study(server: str, browser: playwright.Browser) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{server}/study?study=step_sweep")
+    address = page.get_by_role("link", name="Experiment in MLflow").get_attribute("href")
+    page.goto(address)
+    page.wait_for_selector("text=/[1-9][0-9]* matching runs/")
+    page.close()
+
+
 def test_fits_page_shows_learning_curves(reader: Reader) -> None:
     page = reader.open("fits")
     page.get_by_text("3 of 3").wait_for()  # a network for each seed, and the classifier

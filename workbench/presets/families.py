@@ -60,8 +60,10 @@ AUTOENCODER_SHARE = 0.5  # of the seconds of latent diffusion
 # times, diffusion 2.7, the VAE 1.3. Batches of 16 brought diffusion and the VAE no nearer, but those that learn by
 # steps more than by images: the GAN 3.2 times, the coupling flow 6.9, and the autoregressive flow, against 64, 7.9
 # times, for up to nine tenths more seconds. Two other spaces of features agreed.
-# On digits, where a small batch takes twice the seconds for as many images, it is not settled
-# (`benchmarks/results/rates-why_diffusion-digits.md`).
+# On digits a small batch takes up to twice the seconds for as many images. At equal seconds batches of 64 are about as
+# good as those of 128 for most families and better for the GAN (1.3 times) and the ladder VAE (2.7 times), one seed, a
+# half of the seconds of `quick` (`benchmarks/results/rates-why_diffusion-digits-equal-seconds.md`); 128 is what the
+# committed answers were reached with.
 _SPEED: dict[str, dict[str, dict[int, int]]] = {
     "digits": {
         "diffusion": {128: 5_900},

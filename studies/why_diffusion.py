@@ -129,6 +129,10 @@ STUDY = Study(
             "Diffusion is drawn from by one solver: on a Fashion-MNIST fit four others in as many evaluations were "
             "from 20 % nearer to 10 % farther by CNN features, and 7 % to twice as far by random ones."
         ),
+        (
+            "On digits all but the autoregressive flow learn from batches of 128; in as many seconds, half of `quick`, "
+            "batches of 64 brought the hierarchical VAE 2.7 times nearer, the GAN 1.3 times, most others no nearer."
+        ),
         "The discrete likelihoods of flows are those of dequantised images, a lower bound; bounds need not be tight.",
     ),
 )

@@ -200,7 +200,10 @@ STUDY = Study(
         "Activations are read behind a norm and SiLU, as blocks of the U-Net do; read as they are they tell less.",
         "Checkpoints and misled features choose among three noise levels, all others among seven.",
         "Generative classifiers are tried on fewer test images than readouts, since each takes many evaluations.",
-        "On larger images than digits, diffusion learns from batches of 32, which suit it; a CNN from those of 128.",
+        (
+            "Diffusion learns from batches of 32, on digits 64, which suit it; a CNN from those of 128: on "
+            "Fashion-MNIST 32 and 64 told as many validation images rightly after as many seconds, one seed."
+        ),
         "Features are of one network, trained for a minute or two; of earlier checkpoints the rate has not decayed.",
     ),
 )

@@ -54,7 +54,8 @@ def test_short_trainings_take_small_batches() -> None:
     for data in ("fashion_mnist", "cifar10", "path/to/images"):
         assert batches(data, "standard") == batches(data, "quick") == {16, 32}
         assert batches(data, "full") == {64, 128}
-    assert batches("digits", "full") == batches("digits", "quick") == {64, 128}
+    assert batches("digits", "standard") == batches("digits", "quick") == {32, 64}
+    assert batches("digits", "full") == {64, 128}
 
 
 @pytest.mark.parametrize("budget", [1 / 16, 1.0])

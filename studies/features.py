@@ -53,6 +53,7 @@ STUDY = Study(
     ),
     how_to_read=(
         "Each curve is a way to tell the class of a test image, along it the share of the training labels grows. "
+        "The diffusion model is that of flow matching, along the straight path from image to noise. "
         "Readouts are trained on frozen features of a model that saw all training images and not one label. Layer, "
         "noise level, grid and the strength of regularisation are chosen on the validation split. Supervised "
         "networks see the labelled images alone; where they see all, for as long as the diffusion model was trained, "
@@ -142,7 +143,7 @@ STUDY = Study(
             statistic=Level("chosen_time", by("diffusion_features")),
             relation="at_most",
             bound=0.2,
-            why="at t = 0.2 of the linear schedule most of the image is still there",
+            why="at t = 0.2 of the straight path there is four times as much of the image as of the noise",
         ),
         fewer_errors(
             "early_is_as_good",
@@ -203,6 +204,11 @@ STUDY = Study(
         (
             "Diffusion learns from batches of 32, on digits 64, which suit it; a CNN from those of 128: on "
             "Fashion-MNIST 32 and 64 told as many validation images rightly after as many seconds, one seed."
+        ),
+        (
+            "Of two diffusion models the better one is asked: on Fashion-MNIST validation images the other, of the "
+            "linear variance-preserving schedule, was right 1.8 points less often by features, 2.3 by Bayes' rule, one "
+            "seed."
         ),
         "Features are of one network, trained for a minute or two; of earlier checkpoints the rate has not decayed.",
     ),

@@ -8,7 +8,7 @@ import studies
 from pipelines.vocabulary import LABELS
 from workbench.identity import key
 from workbench.presets.families import family
-from workbench.presets.methods import CHECKPOINTS, FEWEST, LONGER, METHODS, method
+from workbench.presets.methods import CHECKPOINTS, DENOISER, FEWEST, LONGER, METHODS, method
 from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of, with_seed
 
@@ -28,7 +28,7 @@ def test_every_method_is_compared_and_has_a_name() -> None:
 
 @pytest.mark.parametrize("data", ["digits", "fashion_mnist"])
 @pytest.mark.parametrize(
-    ("name", "of"), [("diffusion_bayes", "diffusion"), ("vae_bayes", "vae"), ("flow_bayes", "coupling_flow")]
+    ("name", "of"), [("diffusion_bayes", DENOISER), ("vae_bayes", "vae"), ("flow_bayes", "coupling_flow")]
 )
 def test_generative_classifiers_are_those_of_the_comparison_of_families(
     name: str, of: str, data: str

@@ -52,6 +52,10 @@ EFFORTS: dict[Scale, Effort] = {
 _SPEED = {"digits": 7_200, "fashion_mnist": 1_670}
 SMALL = ClassifierSpec(width=32, features=64)
 LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer its best
+# The diffusion model that is asked, by the straight path: after as many images of Fashion-MNIST (the preset, one seed,
+# validation split, 10,000 rows) a readout of its middle at 7 x 7 is right for 89.6 %, that of the linear
+# variance-preserving schedule for 87.8 %, and Bayes' rule for 82.3 against 80.0 % of 300 images.
+DENOISER = "flow_matching"
 # Of a family's seconds, for models whose features are looked at; on digits features are as good after a half.
 _FEATURES_BUDGET = {"digits": 1 / 2, "fashion_mnist": 1.0}
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
@@ -138,7 +142,7 @@ def _activations(data: DataSpec, scale: Scale) -> FeatureSpec:
     return replace(
         _pixels(data, scale),
         of="activations",
-        source=_without_labels(data, scale, "diffusion"),
+        source=_without_labels(data, scale, DENOISER),
         grid_rows=EFFORTS[scale].grid_rows,
     )
 
@@ -164,7 +168,7 @@ def _early(share: float) -> _Build:
     def build(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
         features = replace(_at(_activations(data, scale), share), train_share=FEW, times=FEW_TIMES)
         assert features.source is not None
-        drawn = family(data, scale, family="diffusion")
+        drawn = family(data, scale, family=DENOISER)
         assert isinstance(drawn.measures, MeasureSpec)
         measures = replace(drawn.measures, names=("frechet",), probes=())
         return replace(
@@ -189,14 +193,14 @@ def _bayes(name: str) -> _Build:
 
 
 def _bayes_misled(data: DataSpec, scale: Scale, labelled: float) -> BayesSpec:
-    effort, fit = EFFORTS[scale], _source(data, scale, "diffusion", MISLED_BUDGET)
+    effort, fit = EFFORTS[scale], _source(data, scale, DENOISER, MISLED_BUDGET)
     return BayesSpec(fit=fit, pairs=effort.pairs, rows=effort.bayes_rows)
 
 
 def _readout_misled(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
     features = replace(
         _activations(data, scale),
-        source=_without_labels(data, scale, "diffusion", MISLED_BUDGET),
+        source=_without_labels(data, scale, DENOISER, MISLED_BUDGET),
         train_share=FEW,
         times=FEW_TIMES,
         corrupted_rows=0,
@@ -241,7 +245,7 @@ def _on_labels(fit: FitSpec, scale: Scale, images: int, labelled: float) -> Supe
 
 def _trunk(pretrained: bool) -> _Build:
     def build(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
-        source = _without_labels(data, scale, "diffusion")
+        source = _without_labels(data, scale, DENOISER)
         assert isinstance(source.model, DiffusionSpec)
         fit = replace(
             source,
@@ -272,7 +276,7 @@ METHODS: dict[str, _Build] = {
     "cnn_best": _cnn_best,
     "finetuned": _trunk(True),
     "scratch": _trunk(False),
-    "diffusion_bayes": _bayes("diffusion"),
+    "diffusion_bayes": _bayes(DENOISER),
     "flow_bayes": _bayes("coupling_flow"),
     "vae_bayes": _bayes("vae"),
     "diffusion_misled": _misled(_readout_misled),

@@ -207,8 +207,8 @@ STUDY = Study(
         ),
         (
             "Of two diffusion models the better one is asked: on Fashion-MNIST validation images the other, of the "
-            "linear variance-preserving schedule, was right 1.8 points less often by features, 2.3 by Bayes' rule, one "
-            "seed."
+            "linear variance-preserving schedule, was right 1.8 points less often by features, 2.3 by Bayes' rule of "
+            "300 images, one seed."
         ),
         "Features are of one network, trained for a minute or two; of earlier checkpoints the rate has not decayed.",
     ),

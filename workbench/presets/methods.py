@@ -54,9 +54,10 @@ SMALL = ClassifierSpec(width=32, features=64)
 LONGER = 3  # times the images of the CNN of equal cost, for one that is nearer its best
 # The diffusion model that is asked, by the straight path: after as many images of Fashion-MNIST (the preset, one seed,
 # validation split, 10,000 rows) a readout of its middle at 7 x 7 is right for 89.6 %, that of the linear
-# variance-preserving schedule for 87.8 %, and Bayes' rule for 82.3 against 80.0 % of 300 images.
+# variance-preserving schedule for 87.8 %, and Bayes' rule of their fits with labels for 82.3 against 80.0 % of 300.
 DENOISER = "flow_matching"
-# Of a family's seconds, for models whose features are looked at; on digits features are as good after a half.
+# Of a family's seconds, for models whose features are looked at; on digits a half does about as well (96.3 against
+# 96.9 % of 147 validation images, mean of three layers and seeds).
 _FEATURES_BUDGET = {"digits": 1 / 2, "fashion_mnist": 1.0}
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
 FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels to choose from, where readouts see few rows

@@ -21,15 +21,16 @@ from pipelines.work import Product, Work
 from workbench import metrics, training
 from workbench.data import Dataset, Split, to_float
 from workbench.models import Classifies, Event, restore
-from workbench.spec import FitSpec, inner_fits
+from workbench.spec import CheckpointSpec, FitSpec, inner_fits
 
 LOG = logging.getLogger(__name__)
-CHECKPOINT = "checkpoint"
+CHECKPOINT, STATE = "checkpoint", "state"  # names of files, before the suffix
 PROGRESS_SECONDS = 10.0
 
 
 def fit(work: Work) -> Product:
-    """Train, from the checkpoint that an earlier attempt may have left; keep weights, learning curves and cost."""
+    """Train, from the checkpoint that an earlier attempt may have left, else from where a shorter fit of the same
+    training ended; keep weights, learning curves and cost, and of a checkpoint the state to go on from."""
     execution = shared.execution(work)
     spec: FitSpec = work.stage.spec
     work.tracking.log(work.run_id, params=dict(work.stage.params))
@@ -47,7 +48,7 @@ def fit(work: Work) -> Product:
     uploads = Uploads(work)
     with tempfile.TemporaryDirectory(prefix="workbench-checkpoint-") as folder:
         checkpoint = Path(folder) / f"{CHECKPOINT}.safetensors"
-        continued = fetch_checkpoint(work, earlier, checkpoint)
+        continued = fetch_checkpoint(work, earlier, checkpoint) or fetch_state(work, checkpoint)
         fitted = training.fit(
             spec,
             data,
@@ -58,6 +59,8 @@ def fit(work: Work) -> Product:
             checkpoint_seconds=work.setting.checkpoint_seconds,
             on_checkpoint=uploads.checkpoint,
         )
+        if isinstance(spec.budget, CheckpointSpec):
+            shutil.copyfile(checkpoint, work.folder / f"{STATE}.safetensors")
     save_file(
         {name: value.contiguous() for name, value in fitted.weights.items()}, work.folder / shared.WEIGHTS
     )
@@ -65,6 +68,8 @@ def fit(work: Work) -> Product:
     quality = gradient_variation(fitted.history) | accuracies(spec, fitted.weights, data)
     for run in (work.run_id, *(run.info.run_id for run in earlier if names.TAG_CHECKPOINT in run.data.tags)):
         work.tracking.delete_artifacts(run, CHECKPOINT)
+    if work.stage.continues:  # the state that was gone on from has served
+        work.tracking.delete_artifacts(work.inputs[work.stage.continues].run_id, STATE)
     cost = {names.COST + name: value for name, value in fitted.cost.items()}
     cost[names.COST + "concurrency"] = float(work.setting.concurrency)
     return Product(
@@ -87,6 +92,21 @@ def fetch_checkpoint(work: Work, earlier: Sequence[Run], target: Path) -> str:
             continue
         return str(run.info.run_id)
     return ""
+
+
+def fetch_state(work: Work, target: Path) -> str:
+    """Copy the last state of the shorter fit that this one goes on from to `target`; returns whose it is, empty without
+    one."""
+    shorter = work.inputs.get(work.stage.continues)
+    if shorter is None:
+        return ""
+    name = f"{STATE}.safetensors"
+    try:
+        shutil.copyfile(work.tracking.fetch(shorter.run_id, name, shorter.artifacts[name]), target)
+    except (Damaged, KeyError, MlflowException, OSError) as error:
+        LOG.warning("state of run %s cannot be used: %s", shorter.run_id, error)
+        return ""
+    return shorter.run_id
 
 
 class Uploads:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines import names, staging
 from pipelines.stage import Done, Resources, Stage
 from workbench.expansion import expand
-from workbench.spec import DataSpec, Scale, Study
+from workbench.identity import key
+from workbench.spec import DataSpec, Scale, Study, whole_training
 
 FEW_FITS, LONG_FIT = 4, 1e6  # fits; evaluations, as of `Stage.work`
 
@@ -38,7 +40,41 @@ def plan(study: Study, data: DataSpec, scale: Scale, seeds: Sequence[int]) -> Pl
     for trial in trials:
         stage = staging.trial_stage(study, trial, data, scale, columns)
         stages.setdefault(stage.key, stage)
-    return Plan(stages=tuple(stages.values()))
+    return Plan(stages=_in_order(_continuing(stages)))
+
+
+def _continuing(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The stages with each fit going on from the longest of the shorter fits of the same training, its checkpoints."""
+    trainings: dict[str, list[Stage]] = {}
+    for stage in stages.values():
+        if stage.kind == "fit":
+            trainings.setdefault(key(whole_training(stage.spec)), []).append(stage)
+    result = dict(stages)
+    for fits in trainings.values():
+        fits.sort(key=lambda stage: stage.spec.budget.images_seen)
+        for shorter, longer in itertools.pairwise(fits):
+            result[longer.key] = dataclasses.replace(
+                longer,
+                needs=(*longer.needs, shorter.key),
+                continues=shorter.key,
+                work=longer.work - shorter.work,
+            )
+    return result
+
+
+def _in_order(stages: Mapping[str, Stage]) -> tuple[Stage, ...]:
+    """The stages in their order, but each after what it needs."""
+    placed: dict[str, Stage] = {}
+
+    def place(stage: Stage) -> None:
+        for need in stage.needs:
+            if need not in placed:
+                place(stages[need])
+        placed.setdefault(stage.key, stage)
+
+    for stage in stages.values():
+        place(stage)
+    return tuple(placed.values())
 
 
 def apply_cache(

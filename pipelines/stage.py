@@ -33,6 +33,7 @@ class Stage:
 
     `body` is the function that does the work, as `module:name`, so that planning imports nothing heavy. `needs` are
     the keys of the stages whose results it reads, `samples` a finished run whose samples it can measure again.
+    `continues` is the one among them whose training a fit goes on with.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Stage:
     spec: Any
     experiment: str
     needs: tuple[str, ...] = ()
+    continues: str = ""
     params: tuple[tuple[str, str], ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     resources: Resources = Resources()

@@ -24,7 +24,7 @@ from workbench.data import Dataset, Split, to_float
 from workbench.execution import Execution, peak_memory_bytes
 from workbench.identity import key
 from workbench.models import Event, Model, build, require_own_data
-from workbench.spec import FitSpec, OptimiserSpec
+from workbench.spec import CheckpointSpec, FitSpec, OptimiserSpec, whole_training
 
 RECORDS = 50  # points of a learning curve
 VALIDATION_ROWS = 512
@@ -76,8 +76,9 @@ def fit(
     """Train the model of `spec` on the training split of `dataset`, from the weights `inner` of its inner fits.
 
     With `checkpoint`, the state is written to that file every `checkpoint_seconds` (then `on_checkpoint` is called),
-    and a file that is there already and belongs to this spec is continued from. Raises Diverged when a loss is not
-    finite, UserError when the spec names an unknown component or does not fit the data.
+    and a file that is there already and belongs to the same training, no further on, is continued from. A spec that is
+    itself a checkpoint of a longer training leaves its last state there. Raises Diverged when a loss is not finite,
+    UserError when the spec names an unknown component or does not fit the data.
     """
     require_own_data(spec)
     execution.apply()
@@ -96,11 +97,13 @@ def fit(
     images = dataset.train.images.to(execution.device)
     labels = dataset.train.labels.to(execution.device)
     steps, batch = spec.budget.steps, spec.budget.batch_size
-    every = max(1, steps // RECORDS)
+    # Of the whole training's steps, so that the curve of a checkpoint is a part of its curve.
+    every = max(1, whole_training(spec).budget.steps // RECORDS)
     losses = torch.zeros(len(objectives), device=execution.device)
     norms = torch.zeros(len(objectives), every, device=execution.device)
     started = saved = recorded = time.perf_counter()
     before = position.seconds
+    since = 0  # steps since the last record, or since the checkpoint: what was summed before is not in it
     model.train()
     while position.step < steps:
         rows = batch_rows(spec.seed, position.step, batch, len(images)).to(execution.device)
@@ -116,20 +119,20 @@ def fit(
                 loss.backward()
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
-            norms[index, position.step % every] = norm
+            norms[index, since] = norm
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
             losses[index] += loss.detach()
         position.step += 1
+        since += 1
         blend(
             average, model, halflife_images=spec.ema_halflife_images, seen=position.step * batch, batch=batch
         )
 
         if position.step % every == 0 or position.step == steps:
             now = time.perf_counter()
-            count = position.step % every or every
-            means = (losses / count).tolist()
+            means = (losses / since).tolist()
             losses.zero_()
             position.seconds = before + now - started
             if not all(map(math.isfinite, means)):
@@ -142,12 +145,12 @@ def fit(
                 "seconds": position.seconds,
             }
             record |= {f"loss_{o.name}": mean for o, mean in zip(objectives, means, strict=True)}
-            joint = norms[:, :count].norm(dim=0)  # no parameter belongs to two objectives
+            joint = norms[:, :since].norm(dim=0)  # no parameter belongs to two objectives
             record["gradient_norm"] = float(joint.mean())
             record["gradient_norm_deviation"] = float(joint.std(correction=0))
             position.history.append(record)
             if on_progress is not None:
-                speed = count * batch / max(now - recorded, 1e-9)
+                speed = since * batch / max(now - recorded, 1e-9)
                 on_progress(
                     Progress(
                         images_seen=position.step * batch,
@@ -156,7 +159,7 @@ def fit(
                         loss=means[0],
                     )
                 )
-            recorded = now
+            recorded, since = now, 0
         if (
             checkpoint is not None
             and time.perf_counter() - saved > checkpoint_seconds
@@ -168,6 +171,8 @@ def fit(
             if on_checkpoint is not None:
                 on_checkpoint(checkpoint)
 
+    if checkpoint is not None and isinstance(spec.budget, CheckpointSpec):
+        save_checkpoint(checkpoint, spec, model, average, optimisers, position)
     model.load_state_dict(average)
     position.history[-1] |= validation_losses(model, dataset.validation, dataset.levels, execution)
     return Fitted(
@@ -255,7 +260,7 @@ def save_checkpoint(
         for number, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{number}.{name}": value for name, value in state.items()}
     metadata = {
-        "key": key(spec),
+        "key": key(whole_training(spec)),
         "position": json.dumps(
             {"step": position.step, "seconds": position.seconds, "history": position.history}
         ),
@@ -272,10 +277,12 @@ def load_checkpoint(
     average: dict[str, Tensor],
     optimisers: list[torch.optim.AdamW],
 ) -> Position | None:
-    """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another spec."""
+    """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another training or is
+    further on than `spec` goes."""
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
-        if metadata["key"] != key(spec):
+        position = Position(**json.loads(metadata["position"]))
+        if metadata["key"] != key(whole_training(spec)) or position.step > spec.budget.steps:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
@@ -297,4 +304,4 @@ def load_checkpoint(
                 value = torch.empty_like(parameters[int(number)]).copy_(value)
             states.setdefault(int(number), {})[field_name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-    return Position(**json.loads(metadata["position"]))
+    return position

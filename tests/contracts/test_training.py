@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy import halves
 
+from workbench import training
 from workbench.execution import Execution
 from workbench.models import Classifier, DiffusionModel, Event, build, restore
 from workbench.registry import UserError
@@ -107,6 +108,44 @@ def test_a_checkpoint_is_the_longer_training_as_it_stood_then() -> None:
 
     shorter = replace(whole, budget=BudgetSpec(images_seen=7 * 16, batch_size=16))
     assert told(early) == told(whole)[:7] != told(shorter)
+
+
+def test_a_training_goes_on_from_its_checkpoint_and_a_checkpoint_not_from_what_is_further_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit the weights of the training in one piece, and only the steps that were left are taken."""
+    whole, file = spec(MODELS["continuous"]), tmp_path / "state.safetensors"
+    early = replace(whole, budget=CheckpointSpec(images_seen=7 * 16, batch_size=16, whole_images=20 * 16))
+    straight, first = run(whole), run(early, file)
+    taken: list[int] = []
+
+    def counted(seed: int, step: int, batch: int, rows: int) -> torch.Tensor:
+        taken.append(step)
+        return batch_rows(seed, step, batch, rows)
+
+    monkeypatch.setattr(training, "batch_rows", counted)
+    went_on = run(whole, file)
+    assert taken == list(range(7, 20))
+    assert all(torch.equal(went_on.weights[name], straight.weights[name]) for name in straight.weights)
+    assert went_on.cost["fit_seconds"] > first.cost["fit_seconds"]
+
+    taken.clear()
+    earlier = replace(whole, budget=CheckpointSpec(images_seen=3 * 16, batch_size=16, whole_images=20 * 16))
+    run(earlier, file)
+    assert taken == [0, 1, 2]
+
+
+def test_what_is_recorded_after_an_interruption_is_the_mean_of_the_steps_since(tmp_path: Path) -> None:
+    """A record of two steps, cut between them: the loss of the second alone, not half of it."""
+    whole = spec(MODELS["continuous"], steps=2 * training.RECORDS)
+    file = tmp_path / "checkpoint.safetensors"
+    steps = 2 * training.RECORDS - 1
+    early = CheckpointSpec(images_seen=steps * 16, batch_size=16, whole_images=(steps + 1) * 16)
+    run(replace(whole, budget=early), file)
+    last, straight = run(whole, file).history[-1], run(whole).history[-1]
+    assert last["images_seen"] == straight["images_seen"]
+    assert last["loss_denoising"] > 0.7 * straight["loss_denoising"]
+    assert last["gradient_norm"] > 0.7 * straight["gradient_norm"]
 
 
 def test_a_checkpoint_of_another_fit_is_left_alone(tmp_path: Path) -> None:

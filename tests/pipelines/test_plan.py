@@ -13,7 +13,16 @@ from pipelines.plan import Plan, apply_cache, plan, with_fit_cpus, with_fit_memo
 from pipelines.stage import Done, Stage
 from pipelines.staging import data_label, generation, samples_key
 from workbench.identity import key
-from workbench.spec import DataSpec, FitSpec, LatentDiffusionSpec, Scale, Study, TrialSpec, with_fields
+from workbench.spec import (
+    DataSpec,
+    FitSpec,
+    LatentDiffusionSpec,
+    Scale,
+    Study,
+    TrialSpec,
+    whole_training,
+    with_fields,
+)
 
 SWEEP = studies.study("step_sweep")
 EXPERIMENTS = {names.FITS: "1", SWEEP.name: "2"}
@@ -58,6 +67,20 @@ def test_an_autoencoder_is_fitted_before_what_learns_its_latents_and_has_a_name_
         assert inner.key in trial.needs and dict(trial.params)["sampler"] == "dpmpp_2m"
     names_of = [stage.name for stage in whole.stages if stage.kind == "fit"]
     assert len(set(names_of)) == len(names_of)
+
+
+def test_a_training_goes_on_from_its_longest_checkpoint_and_no_image_is_counted_twice() -> None:
+    whole = plan(studies.study("features"), DataSpec(), "quick", (0,))
+    stages = {stage.key: stage for stage in whole.stages}
+    going_on = [stage for stage in whole.stages if stage.continues]
+    assert len(going_on) == 3  # a quarter from a sixteenth, a half from a quarter, the whole from a half
+    for stage in going_on:
+        shorter = stages[stage.continues]
+        assert shorter.key in stage.needs and shorter.kind == stage.kind == "fit"
+        assert whole_training(shorter.spec) == whole_training(stage.spec)
+        images = stage.spec.budget.images_seen - shorter.spec.budget.images_seen
+        assert stage.work == pytest.approx(3 * images) and images > 0
+    assert len({stage.continues for stage in going_on}) == 3
 
 
 def test_studies_share_fits() -> None:

@@ -19,7 +19,16 @@ from pipelines.tracking import Tracking, done_from
 from pipelines.work import Setting, run_stage
 from workbench import expansion, training
 from workbench.presets.common import continuous
-from workbench.spec import DataSpec, FitSpec, SamplingSpec, Scale, Study, TrialSpec, with_fields
+from workbench.spec import (
+    CheckpointSpec,
+    DataSpec,
+    FitSpec,
+    SamplingSpec,
+    Scale,
+    Study,
+    TrialSpec,
+    with_fields,
+)
 
 NAME = "step_sweep"
 COMMAND = [NAME, "--scale", "smoke", "--seeds", "0", "--executor", "inline"]
@@ -194,6 +203,36 @@ def test_a_fit_that_was_cut_short_goes_on_from_its_checkpoint_to_the_same_weight
     twin = run_stage(again, {}, setting)  # another execution that did not know
     assert twin.done is not None
     assert twin.done.run_id == outcome.done.run_id
+
+
+def test_a_fit_goes_on_from_its_checkpoint_of_the_plan_whose_state_is_then_deleted(
+    executed: str, small: Study
+) -> None:
+    stage = next(s for s in planned(executed, small).stages if s.kind == "fit")
+    whole = planned(executed, small).done[stage.key]
+    tracking = Tracking(executed)
+    experiment = tracking.experiment("fits going on")
+    images, batch = stage.spec.budget.images_seen, stage.spec.budget.batch_size
+    half = CheckpointSpec(images_seen=images // 2, batch_size=batch, whole_images=images)
+    spec = dataclasses.replace(stage.spec, budget=half)
+    early = dataclasses.replace(stage, key="early", spec=spec, experiment=experiment)
+    later = dataclasses.replace(
+        stage, key="later", needs=("early",), continues="early", experiment=experiment
+    )
+    setting = Setting(tracking_uri=executed, execution="")
+    first = run_stage(early, {}, setting)
+    assert first.done is not None, first.details
+    assert "state.safetensors" in first.done.artifacts
+    lost = dataclasses.replace(first.done, artifacts={})
+    for state_is_there, done in ((True, first.done), (False, lost)):
+        outcome = run_stage(later, {"early": done}, setting)
+        assert outcome.done is not None, outcome.details
+        run = tracking.client.get_run(outcome.done.run_id)
+        assert (run.data.tags.get(names.TAG_CONTINUED) == first.done.run_id) == state_is_there
+        assert outcome.done.artifacts["weights.safetensors"] == whole.artifacts["weights.safetensors"]
+        kept = [info.path for info in tracking.client.list_artifacts(first.done.run_id)]
+        assert "weights.safetensors" in kept and "state.safetensors" not in kept
+        tracking.client.delete_run(outcome.done.run_id)
 
 
 def test_a_trial_that_diverges_is_a_row_and_the_others_are_finished(

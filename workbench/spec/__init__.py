@@ -69,6 +69,7 @@ from workbench.spec.trials import (
     SamplingSpec,
     TrialSpec,
     inner_fits,
+    whole_training,
 )
 
 __all__ = [
@@ -122,6 +123,7 @@ __all__ = [
     "fit_of",
     "grid",
     "inner_fits",
+    "whole_training",
     "with_fields",
     "with_seed",
     "zipped",

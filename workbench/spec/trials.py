@@ -87,6 +87,14 @@ def inner_fits(fit: FitSpec) -> tuple[FitSpec, ...]:
     return tuple(value for value in values if isinstance(value, FitSpec))
 
 
+def whole_training(fit: FitSpec) -> FitSpec:
+    """The training that a fit is a checkpoint of; the fit itself where it is none."""
+    if not isinstance(fit.budget, CheckpointSpec):
+        return fit
+    budget = BudgetSpec(images_seen=fit.budget.whole_images, batch_size=fit.budget.batch_size)
+    return dataclasses.replace(fit, budget=budget)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OracleSpec:
     """An exact denoiser of a Gaussian mixture in `dimensions` dimensions: no network, so no error of learning."""

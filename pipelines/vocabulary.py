@@ -220,6 +220,8 @@ LABELS: dict[str, str] = {
     "clean": "Clean image",
     "parameters": "equal parameters",
     "flops": "equal FLOPs",
+    "flops_half": "equal FLOPs, half as many",
+    "flops_double": "equal FLOPs, twice as many",
     "seconds": "equal seconds",
     "diffusion_bound": "Diffusion, by its bound",
     "diffusion_denoising": "Diffusion, by denoising",

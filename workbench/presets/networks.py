@@ -54,16 +54,16 @@ def network(
     matching: str = "parameters",
     budget: float = 1.0,
 ) -> TrialSpec:
-    """A diffusion model with a small backbone, matched to the U-Net in `parameters`, `flops` or `seconds`, trained for
-    the share `budget` of the images of the data set and scale.
+    """A diffusion model with a small backbone, trained for the share `budget` of the images of the data set and scale.
 
-    Networks of equal seconds are those of equal FLOPs, trained on as many images as they see in the U-Net's time.
-    Raises UserError for a backbone or matching that is not known.
+    It is matched to the U-Net in `parameters`, `flops` or `seconds`, or in FLOPs to a smaller or larger U-Net by
+    `flops_half` or `flops_double`. Networks of equal seconds are those of equal FLOPs, trained on as many images as
+    they see in the U-Net's time. Raises UserError for a backbone or matching that is not known.
     """
     name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
-    spec = backbone_spec(backbone, name, "small", "parameters" if matching == "parameters" else "flops")
-    speed = look_up(SPEED[name], backbone, "backbone")
-    share = look_up({"parameters": 1.0, "flops": 1.0, "seconds": speed}, matching, "matching")
+    sized = {kind: kind for kind in SIZES_OF_BACKBONES[name]} | {"seconds": "flops"}
+    spec = backbone_spec(backbone, name, look_up(sized, matching, "matching"))
+    share = SPEED[name][backbone] if matching == "seconds" else 1.0
     images = SMOKE_IMAGES if scale == "smoke" else int(budget * share * IMAGES[name][scale])
     trial = generative_trial(
         data,

@@ -36,7 +36,7 @@ def patched(
     if not 1 / side <= patch_share <= 1:
         raise UserError(f"patch_share: {patch_share:g} given; a share from 1/{side}, a pixel, to 1 is needed")
     name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
-    backbone = replace(backbone_spec("dit", name, "small", "flops"), patch=patch_of(side, patch_share))
+    backbone = replace(backbone_spec("dit", name, "flops"), patch=patch_of(side, patch_share))
     return generative_trial(
         data,
         scale,

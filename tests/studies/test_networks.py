@@ -15,8 +15,10 @@ from workbench.spec import DataSpec, FitSpec
 ARMS = studies.study("backbones").arms
 
 
-def fit(backbone: str, matching: str, data: str = "digits", budget: float = 1.0) -> FitSpec:
-    found = network(DataSpec(name=data), "quick", backbone=backbone, matching=matching, budget=budget).source
+def fit(backbone: str, matching: str, data: str = "digits", trained: float = 1.0) -> FitSpec:
+    found = network(
+        DataSpec(name=data), "quick", backbone=backbone, matching=matching, trained=trained
+    ).source
     assert isinstance(found, FitSpec)
     return found
 

@@ -13,6 +13,7 @@ from workbench.spec import (
     SCALES,
     BackboneSpec,
     BudgetSpec,
+    CheckpointSpec,
     ClassifierSpec,
     DataSpec,
     DiffusionSpec,
@@ -212,6 +213,17 @@ def generative_fit(
         budget=BudgetSpec(images_seen=images_seen, batch_size=batch_size or s.batch_size),
         ema_halflife_images=max(s.batch_size, images_seen // 20),
     )
+
+
+def checkpoint(fit: FitSpec, share: float) -> FitSpec:
+    """The fit as it stands after a share of its training."""
+    whole = fit.budget.images_seen
+    if share == 1:
+        return fit
+    budget = CheckpointSpec(
+        images_seen=int(share * whole), batch_size=fit.budget.batch_size, whole_images=whole
+    )
+    return replace(fit, budget=budget)
 
 
 def generative_trial(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from workbench.presets.common import SMOKE_IMAGES, classifier_fit
+from workbench.presets.common import SMOKE_IMAGES, checkpoint, classifier_fit
 from workbench.presets.families import FIT_SECONDS, family
 from workbench.registry import UserError, look_up
 from workbench.spec import (
     BayesSpec,
     BudgetSpec,
-    CheckpointSpec,
     ClassifierSpec,
     DataSpec,
     DiffusionSpec,
@@ -110,17 +109,6 @@ def _without_labels(data: DataSpec, scale: Scale, name: str, budget: float = 1.0
     return replace(fit, model=replace(model, conditional=False))
 
 
-def _checkpoint(fit: FitSpec, share: float) -> FitSpec:
-    """The fit as it stands after a share of its training."""
-    whole = fit.budget.images_seen
-    if share == 1:
-        return fit
-    budget = CheckpointSpec(
-        images_seen=int(share * whole), batch_size=fit.budget.batch_size, whole_images=whole
-    )
-    return replace(fit, budget=budget)
-
-
 def _readout(features: FeatureSpec, scale: Scale, head: Readout, labelled: float) -> ReadoutSpec:
     return ReadoutSpec(
         features=features, head=head, labelled=labelled, draws=EFFORTS[scale].draws if labelled < 1 else 1
@@ -151,7 +139,7 @@ def _activations(data: DataSpec, scale: Scale) -> FeatureSpec:
 def _at(features: FeatureSpec, share: float) -> FeatureSpec:
     """The activations of a checkpoint after a share of the training."""
     assert features.source is not None
-    return replace(features, source=_checkpoint(features.source, share))
+    return replace(features, source=checkpoint(features.source, share))
 
 
 def _untrained(data: DataSpec, scale: Scale) -> FeatureSpec:

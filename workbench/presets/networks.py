@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial, size
+from workbench.presets.common import SMOKE_IMAGES, SOLVER, checkpoint, generative_trial, size
 from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import look_up
-from workbench.spec import DataSpec, DiffusionSpec, Scale, TrialSpec
+from workbench.spec import DataSpec, DiffusionSpec, FitSpec, Scale, TrialSpec
 
 # Of 1, 2, 4 and 8 thousandths the rate of least validation loss after 20,000 digits: four trials for each backbone.
 LEARNING_RATES = {
@@ -19,7 +19,7 @@ LEARNING_RATES = {
     "mixer": 8e-3,
 }
 
-# Training images of every backbone at the whole budget; at equal seconds, of the U-Net.
+# Training images of every backbone; at equal seconds, of the U-Net.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 40_000, "standard": 300_000, "full": 2_000_000},
     "fashion_mnist": {"quick": 10_000, "standard": 30_000, "full": 5_000_000},
@@ -52,9 +52,9 @@ def network(
     *,
     backbone: str = "unet",
     matching: str = "parameters",
-    budget: float = 1.0,
+    trained: float = 1.0,
 ) -> TrialSpec:
-    """A diffusion model with a small backbone, trained for the share `budget` of the images of the data set and scale.
+    """A diffusion model with a small backbone, after the share `trained` of its training.
 
     It is matched to the U-Net in `parameters`, `flops` or `seconds`, or in FLOPs to a smaller or larger U-Net by
     `flops_half` or `flops_double`. Networks of equal seconds are those of equal FLOPs, trained on as many images as
@@ -64,7 +64,7 @@ def network(
     sized = {kind: kind for kind in SIZES_OF_BACKBONES[name]} | {"seconds": "flops"}
     spec = backbone_spec(backbone, name, look_up(sized, matching, "matching"))
     share = SPEED[name][backbone] if matching == "seconds" else 1.0
-    images = SMOKE_IMAGES if scale == "smoke" else int(budget * share * IMAGES[name][scale])
+    images = SMOKE_IMAGES if scale == "smoke" else int(share * IMAGES[name][scale])
     trial = generative_trial(
         data,
         scale,
@@ -75,4 +75,6 @@ def network(
         batch_size=size(data, scale).short_batch_size,
         probes=("single_seconds",),
     )
-    return replace(trial, label=matching)  # the U-Net is the same in all three
+    assert isinstance(trial.source, FitSpec)
+    # The label tells apart comparisons: the U-Net is the same in three of them.
+    return replace(trial, source=checkpoint(trial.source, trained), label=matching)

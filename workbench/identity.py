@@ -14,6 +14,7 @@ from typing import Any
 # Raise a number when a component's behaviour changes, so that results computed with the old behaviour are not reused.
 # A component is named `<spec class>.<field>=<value>`, a whole spec class by its name; all others are at revision 1.
 REVISIONS: dict[str, int] = {
+    "BackboneSpec": 2,  # the last layer does not start at zero
     "FeatureSpec.of=activations": 2,  # read behind a norm and SiLU
     "TrunkClassifierSpec": 2,  # the same
 }

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from workbench.data import to_float
 from workbench.models import Event, MarkovHierarchy, build
+from workbench.nn import Backbone
+from workbench.nn.layers import zeroed
 from workbench.rng import stream
 from workbench.spec import (
     BackboneSpec,
@@ -30,13 +32,18 @@ VARIANTS: dict[str, MarkovHierarchySpec] = {
 EVENT = Event(shape=(1, 8, 8), classes=2, levels=17, std=0.9)
 
 
-def model_of(spec: MarkovHierarchySpec, event: Event = EVENT, *, fresh: bool = False) -> MarkovHierarchy:
+def model_of(spec: MarkovHierarchySpec, event: Event = EVENT, *, silent: bool = False) -> MarkovHierarchy:
+    """The model with networks of random weights, all of which count, or with networks that say zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(spec, event)
         assert isinstance(model, MarkovHierarchy)
-        for name, parameter in model.named_parameters():
-            if not fresh and name.startswith(("networks.", "encoder.")):  # leave the zeros of the start
+        for network in (*model.networks, *([model.encoder] if model.encoder else [])):
+            assert isinstance(network, Backbone)
+            if silent:
+                zeroed(network.last)
+                continue
+            for parameter in network.parameters():
                 torch.nn.init.normal_(parameter, std=0.2)
     return model
 

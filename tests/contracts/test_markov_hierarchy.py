@@ -55,7 +55,7 @@ def steps_of(model: MarkovHierarchy) -> tuple[Tensor, Tensor, Tensor]:
     return snr[:-1] - snr[1:], 1 / (1 / STD**2 + snr), torch.tensor(least_variance(schedule))
 
 
-# The bound, where all is known: white normal data, for which a fresh network is the exact denoiser.
+# The bound, where all is known: white normal data, for which a network that says zero is the exact denoiser.
 
 
 @pytest.mark.parametrize("decoder", ["shared", "separate"])
@@ -65,14 +65,14 @@ def test_the_bound_is_exact_at_the_optimum_for_any_number_of_stages(
     stages: int, encoder: str, decoder: str
 ) -> None:
     spec = with_fields(PLAIN, {"stages": stages, "encoder": encoder, "decoder": decoder})
-    model, rows = model_of(spec, NORMAL, fresh=True), normal_rows()
+    model, rows = model_of(spec, NORMAL, silent=True), normal_rows()
     assert isinstance(model, HasLikelihood) and model.likelihood_kind == "bound"
     assert mean_bound(model, rows) == pytest.approx(exact(rows), abs=0.2)
 
 
 def lost(model: MarkovHierarchy) -> float:
-    """By how many nats the bound of a model is below that of the fresh one, with the same draws."""
-    best = model_of(replace(PLAIN, stages=model.spec.stages), NORMAL, fresh=True)
+    """By how many nats the bound of a model is below that of the silent one, with the same draws."""
+    best = model_of(replace(PLAIN, stages=model.spec.stages), NORMAL, silent=True)
     return mean_bound(best, normal_rows()) - mean_bound(model, normal_rows())
 
 
@@ -82,7 +82,7 @@ def divergence(ratio: Tensor) -> float:
 
 
 def test_a_wrong_variance_costs_its_divergence() -> None:
-    model, moved = model_of(PLAIN, NORMAL, fresh=True), 1.5
+    model, moved = model_of(PLAIN, NORMAL, silent=True), 1.5
     assert model.log_spread is not None
     torch.nn.init.constant_(model.log_spread, moved / RATE)
     gaps, spread, _ = steps_of(model)
@@ -92,7 +92,7 @@ def test_a_wrong_variance_costs_its_divergence() -> None:
 
 
 def test_the_small_variance_costs_what_few_stages_lose() -> None:
-    model = model_of(replace(PLAIN, variance="small"), NORMAL, fresh=True)
+    model = model_of(replace(PLAIN, variance="small"), NORMAL, silent=True)
     gaps, spread, least = steps_of(model)
     assert lost(model) == pytest.approx(
         divergence(torch.cat([1 + gaps * spread[1:], spread[:1] / least])), rel=0.05
@@ -101,7 +101,7 @@ def test_the_small_variance_costs_what_few_stages_lose() -> None:
 
 def test_fewer_dimensions_cost_what_they_cannot_tell() -> None:
     """Three of four directions are not in the latents: x_1 tells nothing of them, and one variance serves them all."""
-    model = model_of(replace(PLAIN, stages=20, latent_share=0.25), NORMAL, fresh=True)
+    model = model_of(replace(PLAIN, stages=20, latent_share=0.25), NORMAL, silent=True)
     assert model.log_spread is not None
     _, spread, _ = steps_of(model)
     told, untold = float(spread[0]), STD**2
@@ -115,7 +115,7 @@ def test_fewer_dimensions_cost_what_they_cannot_tell() -> None:
 
 def test_a_schedule_is_moved_by_what_it_costs() -> None:
     """Where the variance is wrong the bound depends on the schedule, by divergences whose gradient is known."""
-    model, moved = model_of(replace(PLAIN, encoder="schedule"), NORMAL, fresh=True), 1.5
+    model, moved = model_of(replace(PLAIN, encoder="schedule"), NORMAL, silent=True), 1.5
     assert model.log_spread is not None and model.learned is not None
     torch.nn.init.constant_(model.log_spread, moved / RATE)
     moves = model.learned.moves

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from workbench.nn import BACKBONES, Backbone, backbone
-from workbench.nn.layers import ChannelNorm, SelfAttention
+from workbench.nn.isotropic import AdaptiveResidual
+from workbench.nn.layers import ChannelNorm, SelfAttention, zeroed
 from workbench.nn.patches import fold, unfold
-from workbench.nn.unet import pad
+from workbench.nn.transformer import Residual
+from workbench.nn.unet import ResidualBlock, pad
 from workbench.registry import UserError
 from workbench.rng import stream
 from workbench.spec import BackboneSpec, with_fields
@@ -63,10 +65,28 @@ def test_conditions_count_and_rows_are_apart(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_fresh_network_says_nothing(name: str) -> None:
-    spec = BackboneSpec(name=name)
-    net = backbone(spec, event_shape=(1, 8, 8), outputs=1, classes=0)
+def test_fresh_branches_are_the_identity_and_the_last_layer_is_not_zero(name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = backbone(
+            BackboneSpec(name=name, patch=2, blocks=2), event_shape=(1, 8, 8), outputs=1, classes=0
+        )
+    seen = []
+
+    def look(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        seen.append(
+            torch.equal(module.skip(given[0]) if isinstance(module, ResidualBlock) else given[0], out)
+        )
+
+    for module in net.modules():
+        if isinstance(module, (ResidualBlock, SelfAttention, Residual, AdaptiveResidual)):
+            module.register_forward_hook(look)
     x, level, _ = inputs((1, 8, 8))
+    out = net(x, level)
+    assert len(seen) > 3 and all(seen)
+    assert 0.1 < float(out.std()) < 1
+
+    zeroed(net.last)
     assert not net(x, level).any()
 
 

@@ -39,6 +39,8 @@ from workbench.diffusion.oracle import GaussianOracle
 from workbench.diffusion.schedule import Discrete, LinearVP, Schedule, Straight, schedule_from
 from workbench.levels import rounding_log_prob, spacing
 from workbench.models import DiffusionModel, Event, HasLikelihood, build
+from workbench.nn import Backbone
+from workbench.nn.layers import zeroed
 from workbench.rng import stream
 from workbench.shapes import over_rows
 from workbench.spec import BackboneSpec, DiffusionSpec, ScheduleSpec
@@ -184,13 +186,16 @@ def test_uniform_images_cost_the_logarithm_of_the_levels() -> None:
     ids=["continuous", "flow", "small", "large", "learned", "one_step"],
 )
 def test_every_diffusion_model_tells_its_bound(spec: DiffusionSpec) -> None:
-    """A fresh network says zero: the bound is that of the denoiser which its prediction makes of zero."""
+    """Where the network says zero the bound is that of the denoiser which its prediction makes of zero."""
     backbone = BackboneSpec(width=32, multipliers=(1,), attention=(False,), patch=2)
     model = build(
         replace(spec, backbone=backbone), Event(shape=(1, 4, 4), classes=2, levels=17, std=0.5)
     ).eval()
     assert isinstance(model, DiffusionModel) and isinstance(model, HasLikelihood)
     assert model.likelihood_kind == "bound"
+    network = model.preconditioned.backbone
+    assert isinstance(network, Backbone)
+    zeroed(network.last)
     schedule, parametrisation = model.preconditioned.schedule, PARAMETRISATIONS[spec.prediction]
 
     class Silent(Denoiser):

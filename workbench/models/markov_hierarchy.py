@@ -14,7 +14,8 @@ from workbench.diffusion.schedule import Discrete, schedule_from
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
 from workbench.models.stages import Staged, StageSampler, Subspace
-from workbench.nn import backbone
+from workbench.nn import Backbone, backbone
+from workbench.nn.layers import zeroed
 from workbench.registry import UserError, look_up, unknown
 from workbench.rng import Draws
 from workbench.sampling import BrownianPath, sample, time_grid
@@ -43,7 +44,8 @@ class MarkovHierarchy(GenerativeModel):
     with r_i one number a stage (Bao et al., 2022, derive its best value) in units of the square of the error that an
     output error of one makes, or zero, which is DDPM. Noise is drawn from N(0, sigma_T^2) in the subspace.
 
-    A fresh network with prediction `unit` says zero: with the learned variance it is exact for white normal data.
+    The encoder's network starts at zero. Where the decoder's says zero, with prediction `unit` and the learned
+    variance, it is exact for white normal data.
     """
 
     likelihood_kind: LikelihoodKind = "bound"
@@ -58,7 +60,7 @@ class MarkovHierarchy(GenerativeModel):
         self.fixed = start
         self.project = Subspace(spec.latent_share, event.shape[1:])
 
-        def network() -> nn.Module:
+        def network() -> Backbone:
             return backbone(
                 spec.backbone, event_shape=event.shape, outputs=event.shape[0], classes=self.classes
             )
@@ -67,6 +69,8 @@ class MarkovHierarchy(GenerativeModel):
         self.networks = nn.ModuleList(network() for _ in range(count))
         self.learned = LearnedSchedule(start) if spec.encoder != "fixed" else None
         self.encoder = network() if spec.encoder == "network" else None
+        if self.encoder is not None:
+            zeroed(self.encoder.last)
         self.log_spread = nn.Parameter(torch.zeros(spec.stages)) if spec.variance == "learned" else None
 
     @property

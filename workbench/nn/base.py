@@ -25,6 +25,10 @@ class Backbone(nn.Module, ABC):
     Label `classes` stands for "no label"; with `classes` 0 there are none. `feature_names` are the blocks whose
     activations can be read, in the order in which they are computed. `skips` are pairs of modules of which the second
     sees the output of the first beside that of the module before it. Raises UserError for a spec without extent.
+
+    Branches of residual blocks start at zero, the last layer does not: a U-Net whose last convolution is zero at first,
+    as is usual since Dhariwal & Nichol (2021), learns so slowly that after 20,000 small images its Frechet distance is
+    a third larger; the other networks hardly mind (figures in `benchmarks/results/last_layer.md`).
     """
 
     feature_names: tuple[str, ...]
@@ -37,6 +41,11 @@ class Backbone(nn.Module, ABC):
                 raise UserError(f"backbone.{field}: {value} given; a whole number from 1 is needed")
         self.noise_embedding = NoiseEmbedding(spec.width)
         self.label_embedding = nn.Embedding(classes + 1, 2 * spec.width) if classes else None
+
+    @property
+    @abstractmethod
+    def last(self) -> nn.Module:
+        """The layer whose output, patches unfolded, is that of the network."""
 
     @abstractmethod
     def forward(

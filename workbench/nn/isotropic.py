@@ -91,8 +91,13 @@ class Isotropic(Backbone):
             IsotropicBlock(width, mixing(width, self.grid), spec.dropout) for _ in range(spec.blocks)
         )
         self.norm_out = Modulated(width)
-        self.patch_out = zeroed(nn.Linear(width, outputs * values))
+        self.patch_out = nn.Linear(width, outputs * values)
         self.feature_names = tuple(f"blocks.{index}" for index in range(spec.blocks))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer from tokens to patches."""
+        return self.patch_out
 
     def forward(
         self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, record: Record = ignore

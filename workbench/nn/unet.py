@@ -116,7 +116,7 @@ class UNet(Backbone):
             self.up.append(nn.ModuleList(block(size + width, width, attention) for size in sizes))
             below = width
         self.norm_out = ChannelNorm(widths[0])
-        self.conv_out = zeroed(convolution(rank, widths[0], outputs * spec.patch**rank, 3))
+        self.conv_out = convolution(rank, widths[0], outputs * spec.patch**rank, 3)
         places = [f"{level}.{block}" for level in range(len(widths)) for block in range(spec.blocks)]
         self.feature_names = (*(f"down.{p}" for p in places), "middle", *(f"up.{p}" for p in places))
         self.skips = tuple(
@@ -144,6 +144,11 @@ class UNet(Backbone):
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding, tokens)
                 record(f"up.{level}.{index}", h)
         return crop(unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch), self.sides)
+
+    @property
+    def last(self) -> nn.Module:
+        """The last convolution."""
+        return self.conv_out
 
     @property
     def multiple(self) -> int:

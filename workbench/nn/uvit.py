@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from workbench.nn.base import Backbone, Record, ignore
-from workbench.nn.layers import zeroed
 from workbench.nn.patches import grid_of, on_grid, positions, to_tokens, unfold
 from workbench.nn.transformer import Mlp, Residual, TokenAttention
 from workbench.spec import BackboneSpec
@@ -40,9 +39,14 @@ class UViT(Backbone):
         )
         self.joins = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(self.twins))
         self.norm_out = nn.LayerNorm(width, bias=False)
-        self.patch_out = zeroed(nn.Linear(width, outputs * values))
+        self.patch_out = nn.Linear(width, outputs * values)
         self.feature_names = tuple(f"blocks.{index}" for index in range(spec.blocks))
         self.skips = tuple((f"blocks.{self.twins - 1 - i}", f"joins.{i}") for i in range(self.twins))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer from tokens to patches."""
+        return self.patch_out
 
     def forward(
         self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, record: Record = ignore

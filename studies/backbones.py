@@ -78,8 +78,8 @@ STUDY = Study(
         "a half of it, when the learning rate has not come down yet. Three comparisons answer differently: at equal "
         "parameters and images, at equal FLOPs and images, and at equal seconds on one core, in which a network of "
         "slow operations sees fewer images. At equal FLOPs there are networks of about half and of twice the cost "
-        "besides. Each backbone has the best of four learning rates, chosen by validation loss "
-        "in a shorter fit on digits. The U-Net is the same fit in all three."
+        "besides. Each backbone has the best of four learning rates on its data set, chosen by the distance of what it "
+        "draws from the validation split after a shorter fit. The U-Net is the same fit in all three."
     ),
     preset="network",
     arms=(
@@ -127,8 +127,8 @@ STUDY = Study(
     caveats=(
         "Small networks, and minutes of training: nothing is said about large networks and long training.",
         "Three sizes at equal FLOPs alone; at equal parameters and at equal seconds there is the middle one.",
-        "Learning rates were chosen among four on digits, by validation loss, not by the quality of samples.",
-        "On larger images batches are of 32, as suits diffusion; rates and speeds are those of batches of 128.",
+        "Learning rates were chosen among four, with one seed, for networks of equal FLOPs, and hold for all sizes.",
+        "On larger images batches are of 32, as suits diffusion, on digits of 128.",
         (
             "Catching up is about direction, from a quarter of training to its end, each with its rate at that time: "
             "a transformer that is ahead and loses ground does not."

@@ -11,16 +11,17 @@ import pytest
 import torch
 
 import studies
-from benchmarks import limit, peers, rates, timing
+from benchmarks import last_layer, limit, peers, rates, timing
 from benchmarks.judges import JUDGES, Judges
 from benchmarks.peers import compared, planned
 from benchmarks.report import Report, Row, markdown
 from benchmarks.train import default_fit, flops_per_image
 from workbench.data import load
 from workbench.execution import Execution
+from workbench.nn import backbone
 from workbench.presets.common import SOLVER
 from workbench.registry import UserError
-from workbench.spec import DataSpec, VAESpec, with_fields
+from workbench.spec import BackboneSpec, DataSpec, VAESpec, with_fields
 
 
 def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +94,9 @@ def test_every_network_of_a_study_is_tried_once() -> None:
     known = rates.candidates(study, DataSpec(), "quick", 9)
     fits = [one.fit for one in known]
     networks = {(fit.model, fit.optimiser) for fit in fits}
-    # Six backbones at equal parameters and at equal FLOPs: one is in both the same, a second of one shape in both.
-    assert len(networks) == len(fits) == 10
+    # Six backbones at equal parameters and at three sizes of equal FLOPs: two are in two of these the same, and of the
+    # ConvNet the largest is that of equal parameters.
+    assert len(networks) == len(fits) == 21
     assert all(fit.seed == 9 for fit in fits)
     fit = fits[0]
     trial = rates.tried(fit, share=0.25, batch_size=32, factor=2.0)
@@ -115,6 +117,18 @@ def test_a_batch_size_of_half_the_speed_sees_half_the_images_at_equal_seconds(
     own = fit.budget.batch_size
     found = [rates.relative_speed(fit, size, load(DataSpec()), Execution()) for size in (own // 2, own, 0)]
     assert found == [0.5, 1.0, 1.0]
+
+
+def test_a_last_layer_starts_at_zero_while_it_is_asked_for() -> None:
+    def says_something() -> bool:
+        net = backbone(BackboneSpec(), event_shape=(1, 8, 8), outputs=1, classes=0)
+        return bool(net(torch.ones(1, 1, 8, 8), torch.zeros(1)).any())
+
+    with last_layer.started("zero"):
+        assert not says_something()
+    with last_layer.started("as others"):
+        assert says_something()
+    assert says_something()
 
 
 def test_a_denoiser_is_judged_by_one_solver_and_not_by_the_first_arm_of_a_sweep_of_steps() -> None:

@@ -43,7 +43,7 @@ def patched(
         model=DiffusionSpec(backbone=backbone, prediction=prediction, weighting="min_snr"),
         images_seen=SMOKE_IMAGES if scale == "smoke" else IMAGES[name][scale],
         sampling=SOLVER,
-        learning_rate=LEARNING_RATES["dit"],
+        learning_rate=LEARNING_RATES[name]["dit"],
     )
 
 

@@ -136,7 +136,7 @@ def main() -> int:
                 with started(start):
                     found = [
                         outcome(
-                            Candidate(arm=arm(backbone=name), fit=fit, sampling=SOLVER),
+                            Candidate(arms=(arm(backbone=name),), fit=fit, sampling=SOLVER),
                             fit,
                             dataset,
                             rows,

@@ -84,9 +84,9 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fit of a study, the arm that it belongs to, and how it is drawn from."""
+    """A fit of a study, the arms that it belongs to, and how it is drawn from."""
 
-    arm: Arm
+    arms: tuple[Arm, ...]
     fit: FitSpec
     sampling: SamplingSpec
 
@@ -101,12 +101,16 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
         if not isinstance(spec, TrialSpec) or not isinstance(fit, FitSpec) or inner_fits(fit):
             continue
         alike = key(fit.model) + key(fit.data)
-        if alike not in found or fit.budget.images_seen > found[alike].fit.budget.images_seen:
-            found[alike] = Candidate(
-                arm=trial.arm,
-                fit=fit,
-                sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
-            )
+        one = Candidate(
+            arms=(trial.arm,),
+            fit=fit,
+            sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
+        )
+        longest = found.get(alike, one)
+        if fit.budget.images_seen > longest.fit.budget.images_seen or longest is one:
+            found[alike] = one
+        elif fit == longest.fit:
+            found[alike] = replace(longest, arms=(*longest.arms, trial.arm))
     return list(found.values())
 
 
@@ -152,7 +156,7 @@ def outcome(
 ) -> Row:
     """What came of a trial: its seconds, validation loss, and the distances of what it draws; empty if it diverged."""
     told: Row = {
-        "arm": describe(candidate.arm),
+        "arm": describe(candidate.arms[0]),
         "images": fit.budget.images_seen,
         "batch": fit.budget.batch_size,
         "rate": fit.optimiser.learning_rate,
@@ -204,11 +208,14 @@ def main() -> int:
         known = candidates(studies.study(arguments.study), data, scale, arguments.seed)
         if not known:
             raise UserError(f"study: {arguments.study!r} given; it trains no generative model by itself")
-        chosen = [one for one in known if arguments.only in describe(one.arm)]
+        chosen = [
+            replace(one, arms=meant)
+            for one in known
+            if (meant := tuple(arm for arm in one.arms if arguments.only in describe(arm)))
+        ]
         if not chosen:
-            raise UserError(
-                f"only: {arguments.only!r} given; arms are {'; '.join(describe(one.arm) for one in known)}"
-            )
+            arms = "; ".join(describe(arm) for one in known for arm in one.arms)
+            raise UserError(f"only: {arguments.only!r} given; arms are {arms}")
 
         def share(fit: FitSpec, batch_size: int) -> float:
             equal = arguments.equal_seconds

@@ -128,7 +128,7 @@ STUDY = Study(
         "Small networks, and minutes of training: nothing is said about large networks and long training.",
         "Three sizes at equal FLOPs alone; at equal parameters and at equal seconds there is the middle one.",
         (
-            "Learning rates were chosen among four, with one seed, for networks of equal FLOPs, and hold for all sizes. "
+            "Learning rates were chosen among four, with one seed, at equal FLOPs, and hold for all sizes. "
             "Of DiT, ConvNet and Mixer the highest tried was the best; that of U-Nets lies between others."
         ),
         "On larger images batches are of 32, as suits diffusion, on digits of 128.",

@@ -98,6 +98,8 @@ def test_every_network_of_a_study_is_tried_once() -> None:
     # ConvNet the largest is that of equal parameters.
     assert len(networks) == len(fits) == 21
     assert all(fit.seed == 9 for fit in fits)
+    ends = [one for one in study.arms if dict(one)["trained"] == 1.0 and dict(one)["matching"] != "seconds"]
+    assert {arm for one in known for arm in one.arms} >= set(ends)
     fit = fits[0]
     trial = rates.tried(fit, share=0.25, batch_size=32, factor=2.0)
     assert (trial.budget.images_seen, trial.budget.batch_size) == (fit.budget.images_seen // 4, 32)
@@ -154,7 +156,7 @@ def test_what_cannot_be_tried_is_told(wrong: dict[str, Any], told: str) -> None:
 
 def test_a_trial_of_a_step_or_two_is_refused() -> None:
     fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
-    with pytest.raises(UserError, match=r"batches of 128 of 800 images given; 10 steps"):
+    with pytest.raises(UserError, match=r"batches of 128 of 600 images given; 10 steps"):
         rates.check_steps([rates.tried(fit, share=0.02, batch_size=0, factor=1.0)])
 
 

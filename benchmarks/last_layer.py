@@ -78,7 +78,7 @@ def fits_of(backbone: str, data: DataSpec, scale: Scale, arguments: Arguments) -
     look_up(BACKBONES, backbone, "only")
     fit = network(data, scale, backbone=backbone, matching="flops").source
     assert isinstance(fit, FitSpec)
-    one = tried(fit, share=arguments.share, batch_size=0, factor=1.0)
+    one = tried(fit, share=arguments.share, batch_size=0, rate=fit.optimiser.learning_rate)
     return [replace(one, seed=FIRST_SEED + index) for index in range(arguments.seeds)]
 
 

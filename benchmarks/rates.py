@@ -68,6 +68,8 @@ class Arguments:
     """Whether a batch size sees fewer images where it is slower, so that it takes the seconds of the preset's."""
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     """What the rate of the preset is multiplied by."""
+    rates: tuple[float, ...] = ()
+    """Learning rates to try in place of multiples of the preset's, the same for all."""
     rows: int = 2_000
     """Images drawn by each, and of the validation split that they are compared with; no more than there are."""
     judge_images: int = 40_000
@@ -128,7 +130,7 @@ def relative_speed(fit: FitSpec, batch_size: int, data: Dataset, execution: Exec
     return (batch_size / found["other"].least) / (own / found["own"].least)
 
 
-def tried(fit: FitSpec, *, share: float, batch_size: int, factor: float) -> FitSpec:
+def tried(fit: FitSpec, *, share: float, batch_size: int, rate: float) -> FitSpec:
     """The fit at another rate and batch size (0: its own), for a share of its images; what is counted in images is
     shortened alike."""
 
@@ -144,11 +146,17 @@ def tried(fit: FitSpec, *, share: float, batch_size: int, factor: float) -> FitS
         ),
         optimiser=replace(
             fit.optimiser,
-            learning_rate=factor * fit.optimiser.learning_rate,
+            learning_rate=rate,
             warmup_images=shortened(fit.optimiser.warmup_images),
         ),
         ema_halflife_images=shortened(fit.ema_halflife_images),
     )
+
+
+def rates_of(fit: FitSpec, arguments: Arguments) -> list[float]:
+    """The learning rates to try of a fit, the least first."""
+    multiples = (factor * fit.optimiser.learning_rate for factor in arguments.factors)
+    return sorted(set(arguments.rates or multiples))
 
 
 def outcome(
@@ -200,11 +208,7 @@ def main() -> int:
         data = DataSpec(name=arguments.data)
         dataset = load(data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"
-        settings = list(
-            itertools.product(
-                dict.fromkeys(arguments.batch_sizes or (0,)), sorted(dict.fromkeys(arguments.factors))
-            )
-        )
+        sizes = list(dict.fromkeys(arguments.batch_sizes or (0,)))
         known = candidates(studies.study(arguments.study), data, scale, arguments.seed)
         if not known:
             raise UserError(f"study: {arguments.study!r} given; it trains no generative model by itself")
@@ -223,8 +227,9 @@ def main() -> int:
 
         trials = []
         for one in chosen:
-            shares = {b: share(one.fit, b) for b, _ in settings}
-            fits = [tried(one.fit, share=shares[b], batch_size=b, factor=f) for b, f in settings]
+            shares = {size: share(one.fit, size) for size in sizes}
+            settings = itertools.product(sizes, rates_of(one.fit, arguments))
+            fits = [tried(one.fit, share=shares[b], batch_size=b, rate=rate) for b, rate in settings]
             trials.append((one, fits))
         check_steps(fit for _, fits in trials for fit in fits)
         rows = min(arguments.rows, len(dataset.validation))
@@ -255,8 +260,11 @@ def check(arguments: Arguments) -> None:
     """Raises UserError for what cannot be tried."""
     if not 0 < arguments.share <= 1:
         raise UserError(f"share: {arguments.share:g} given; a number above 0 and up to 1 is needed")
-    if not arguments.factors or not all(0 < factor < math.inf for factor in arguments.factors):
-        raise UserError(f"factors: {arguments.factors} given; positive numbers are needed")
+    if not arguments.factors:
+        raise UserError("factors: none given; positive numbers are needed")
+    for name, values in (("factors", arguments.factors), ("rates", arguments.rates)):
+        if not all(0 < value < math.inf for value in values):
+            raise UserError(f"{name}: {values} given; positive numbers are needed")
     if any(size < 1 for size in arguments.batch_sizes):
         raise UserError(f"batch-sizes: {arguments.batch_sizes} given; whole numbers from 1 are needed")
     for name, value in (("rows", arguments.rows), ("judge-images", arguments.judge_images)):

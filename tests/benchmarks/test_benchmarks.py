@@ -101,11 +101,21 @@ def test_every_network_of_a_study_is_tried_once() -> None:
     ends = [one for one in study.arms if dict(one)["trained"] == 1.0 and dict(one)["matching"] != "seconds"]
     assert {arm for one in known for arm in one.arms} >= set(ends)
     fit = fits[0]
-    trial = rates.tried(fit, share=0.25, batch_size=32, factor=2.0)
+    trial = rates.tried(fit, share=0.25, batch_size=32, rate=1e-3)
     assert (trial.budget.images_seen, trial.budget.batch_size) == (fit.budget.images_seen // 4, 32)
-    assert trial.optimiser.learning_rate == 2 * fit.optimiser.learning_rate
+    assert trial.optimiser.learning_rate == 1e-3
     assert trial.ema_halflife_images == pytest.approx(fit.ema_halflife_images / 4, abs=1)
-    assert rates.tried(fit, share=1.0, batch_size=0, factor=1.0) == fit
+    assert rates.tried(fit, share=1.0, batch_size=0, rate=fit.optimiser.learning_rate) == fit
+
+
+def test_rates_are_multiples_of_the_presets_or_the_same_for_all() -> None:
+    fits = [one.fit for one in rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)]
+    multiples = rates.Arguments(study="backbones", factors=(2.0, 0.5))
+    alike = rates.Arguments(study="backbones", rates=(4e-3, 1e-3, 1e-3))
+    for fit in fits:
+        own = fit.optimiser.learning_rate
+        assert rates.rates_of(fit, multiples) == [0.5 * own, 2.0 * own]
+        assert rates.rates_of(fit, alike) == [1e-3, 4e-3]
 
 
 def test_a_batch_size_of_half_the_speed_sees_half_the_images_at_equal_seconds(
@@ -144,6 +154,8 @@ def test_a_denoiser_is_judged_by_one_solver_and_not_by_the_first_arm_of_a_sweep_
     [
         ({"share": 0.0}, "share: 0 given"),
         ({"factors": (1.0, float("nan"))}, "factors: "),
+        ({"factors": ()}, "factors: none given"),
+        ({"rates": (0.001, 0.0)}, "rates: "),
         ({"batch_sizes": (32, 0)}, "batch-sizes: "),
         ({"rows": 1}, "rows: 1 given"),
         ({"judge_images": -5}, "judge-images: -5 given"),
@@ -157,7 +169,7 @@ def test_what_cannot_be_tried_is_told(wrong: dict[str, Any], told: str) -> None:
 def test_a_trial_of_a_step_or_two_is_refused() -> None:
     fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
     with pytest.raises(UserError, match=r"batches of 128 of 600 images given; 10 steps"):
-        rates.check_steps([rates.tried(fit, share=0.02, batch_size=0, factor=1.0)])
+        rates.check_steps([rates.tried(fit, share=0.02, batch_size=0, rate=1e-3)])
 
 
 def test_a_best_rate_at_the_edge_is_told() -> None:
@@ -179,7 +191,7 @@ def test_what_a_rate_brings_is_judged_by_what_is_drawn_and_a_diverged_one_is_tol
         for one in rates.candidates(studies.study("why_diffusion"), DataSpec(), "smoke", 9)
         if isinstance(one.fit.model, VAESpec)
     )
-    fit = rates.tried(vae.fit, share=0.5, batch_size=32, factor=1.0)
+    fit = rates.tried(vae.fit, share=0.5, batch_size=32, rate=vae.fit.optimiser.learning_rate)
     fine = rates.outcome(vae, fit, data, 50, judges, execution)
     broken = rates.outcome(
         vae, with_fields(fit, {"optimiser.learning_rate": 1e30}), data, 50, judges, execution

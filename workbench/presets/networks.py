@@ -40,7 +40,7 @@ IMAGES: dict[str, dict[Scale, int]] = {
 SPEED: dict[str, dict[str, float]] = {
     "digits": {
         "unet": 1.0,
-        "unet_transformer": 0.74,
+        "unet_transformer": 1.0,
         "dit": 0.76,
         "uvit": 0.94,
         "convnext": 0.74,
@@ -48,7 +48,7 @@ SPEED: dict[str, dict[str, float]] = {
     },
     "fashion_mnist": {
         "unet": 1.0,
-        "unet_transformer": 0.73,
+        "unet_transformer": 1.04,
         "dit": 0.67,
         "uvit": 0.63,
         "convnext": 0.57,

@@ -6,6 +6,8 @@ test counts again. This module imports no heavy package, so that presets may rea
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.registry import look_up
 from workbench.spec import BackboneSpec
 
@@ -17,12 +19,17 @@ Sizes = dict[str, tuple[int, int]]
 # Of 0.45, 1.0 and 1.8 million parameters.
 _HALF, _WHOLE, _DOUBLE = (32, 1), (48, 1), (64, 1)
 
+# Levels of one width, as U-Nets with transformers have them here: with a second level twice as wide, as that of the
+# plain U-Net, they had to be narrower above. Then distances after 6,000 images of Fashion-MNIST are 87 in place of 34,
+# and so are those of a plain U-Net of that width, 86 in place of 40.
+EVEN = (1, 1)
+
 # Data set -> kind of matching -> backbone.
 SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
     "digits": {
         "parameters": {
             "unet": _WHOLE,
-            "unet_transformer": (32, 2),
+            "unet_transformer": (64, 1),
             "dit": (96, 6),
             "uvit": (96, 8),
             "convnext": (96, 7),
@@ -30,7 +37,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops_half": {  # 4.5 million for an evaluation of a row
             "unet": _HALF,
-            "unet_transformer": (16, 4),
+            "unet_transformer": (32, 2),
             "dit": (32, 10),
             "uvit": (32, 9),
             "convnext": (64, 4),
@@ -38,7 +45,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops": {  # 10 million
             "unet": _WHOLE,
-            "unet_transformer": (32, 2),
+            "unet_transformer": (64, 1),
             "dit": (64, 6),
             "uvit": (64, 5),
             "convnext": (96, 4),
@@ -46,7 +53,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops_double": {  # 18 million
             "unet": _DOUBLE,
-            "unet_transformer": (32, 4),
+            "unet_transformer": (64, 2),
             "dit": (96, 5),
             "uvit": (64, 9),
             "convnext": (96, 7),
@@ -56,7 +63,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
     "fashion_mnist": {
         "parameters": {
             "unet": _WHOLE,
-            "unet_transformer": (32, 2),
+            "unet_transformer": (64, 1),
             "dit": (96, 6),
             "uvit": (96, 8),
             "convnext": (96, 7),
@@ -64,7 +71,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops_half": {  # 55 million for an evaluation of a row
             "unet": _HALF,
-            "unet_transformer": (16, 4),
+            "unet_transformer": (32, 2),
             "dit": (64, 2),
             "uvit": (32, 5),
             "convnext": (64, 4),
@@ -72,7 +79,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops": {  # 122 million
             "unet": _WHOLE,
-            "unet_transformer": (32, 2),
+            "unet_transformer": (64, 1),
             "dit": (64, 4),
             "uvit": (64, 4),
             "convnext": (96, 4),
@@ -80,7 +87,7 @@ SIZES_OF_BACKBONES: dict[str, dict[str, Sizes]] = {
         },
         "flops_double": {  # 215 million
             "unet": _DOUBLE,
-            "unet_transformer": (32, 4),
+            "unet_transformer": (64, 2),
             "dit": (64, 7),
             "uvit": (64, 7),
             "convnext": (96, 7),
@@ -98,4 +105,5 @@ def backbone_spec(name: str, data_name: str, matching: str) -> BackboneSpec:
     """
     kinds = look_up(SIZES_OF_BACKBONES, data_name, "data.name")
     width, blocks = look_up(look_up(kinds, matching, "matching"), name, "backbone.name")
-    return BackboneSpec(name=name, width=width, blocks=blocks, patch=PATCH)
+    spec = BackboneSpec(name=name, width=width, blocks=blocks, patch=PATCH)
+    return replace(spec, multipliers=EVEN) if name == "unet_transformer" else spec

@@ -22,7 +22,7 @@ LEARNING_RATES: dict[str, dict[str, float]] = {
     },
     "fashion_mnist": {
         "unet": 2e-3,
-        "unet_transformer": 2e-3,
+        "unet_transformer": 4e-3,
         "dit": 8e-3,
         "uvit": 4e-3,
         "convnext": 8e-3,

@@ -80,10 +80,10 @@ def _row(study: Study, arm: Arm, seed: int, found: axes.Axes, data: str, scale: 
     if "variant" in fields:
         measured |= {"bits_per_dim": 2.0 + noise, "likelihood_kind": "bound"}
     if "backbone" in fields:
-        budget, parameters = float(fields["budget"]), 1e5 * len(str(fields["backbone"]))
+        share, parameters = float(fields["trained"]), 1e5 * len(str(fields["backbone"]))
         measured |= {
-            "fit_seconds": 20 * budget * np.exp(noise),
-            "training_flops": budget * parameters * 1e6,
+            "fit_seconds": 20 * share * np.exp(noise),
+            "training_flops": share * parameters * 1e6,
             "parameters": parameters,
         }
     if "family" in fields:

@@ -85,7 +85,8 @@ def test_skips_run_from_source_to_target_without_crossing() -> None:
 
 def test_facets_of_the_same_networks_are_drawn_once() -> None:
     found = architecture.differing(BACKBONES, AXES, "digits", "quick", AXES.facets)
-    assert list(found) == ["parameters", "flops"]  # networks of equal seconds are those of equal FLOPs
+    # networks of equal seconds are those of equal FLOPs
+    assert list(found) == ["parameters", "flops", "flops_half", "flops_double"]
     assert all(list(networks) == list(AXES.names) for networks in found.values())
     assert found["flops"]["unet"] == found["parameters"]["unet"]
     assert found["flops"]["dit"] != found["parameters"]["dit"]

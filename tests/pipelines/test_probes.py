@@ -13,8 +13,10 @@ from pipelines import probes
 from pipelines.axes import WITHOUT_FLOOR
 from workbench.data import load
 from workbench.execution import Execution
-from workbench.models import Event, GenerativeModel, Objective, Watch, build
+from workbench.models import DiffusionModel, Event, GenerativeModel, Objective, Watch, build
 from workbench.models.base import LikelihoodKind
+from workbench.nn import Backbone
+from workbench.nn.layers import zeroed
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import BackboneSpec, DataSpec, DiffusionSpec, SamplingSpec, ScheduleSpec
@@ -59,6 +61,8 @@ def test_the_ode_estimates_what_it_bounds() -> None:
     """Of a network that says zero, whose rows are normal of the deviation that the denoiser assumes."""
     spec = DiffusionSpec(backbone=BackboneSpec(width=32, multipliers=(1,), attention=(False,)))
     model = CPU.place(build(spec, Event.of(DATA)).eval())
+    assert isinstance(model, DiffusionModel) and isinstance(model.preconditioned.backbone, Backbone)
+    zeroed(model.preconditioned.backbone.last)
     found, _ = probes.take(["bits_per_dim", "ode_bits_per_dim"], model, DATA, SamplingSpec(), CPU)
     bound, estimate = found["quality/bits_per_dim"], found["quality/ode_bits_per_dim"]
     assert estimate == pytest.approx(bound, abs=0.1)

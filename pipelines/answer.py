@@ -146,23 +146,24 @@ def _number(one: Arm, column: str) -> float:
 
 
 def measures_table(study: Study, axes: Axes, rows: pd.DataFrame, measures: Sequence[str]) -> str:
-    """Every measure for the arms of `arms_of`: mean and standard deviation over seeds, and the floor."""
+    """The arms of `arms_of` by every measure: mean and standard deviation over seeds; below them the floors, if any."""
     done = finished(rows)
     present = [name for name in measures if name in done and done[name].notna().any()]
+
+    def cell(values: pd.Series) -> str:
+        spread = f" ± {number(float(values.std(ddof=1)), 2)}" if len(values) > 1 else ""
+        return number(float(values.mean())) + spread if len(values) else "–"
+
     lines = []
-    arms = arms_of(study, axes)
-    for name in present:
-        cells = []
-        for one in arms:
-            values = done[match(done, one)][name].dropna().astype(float)
-            spread = f" ± {number(float(values.std(ddof=1)), 2)}" if len(values) > 1 else ""
-            cells.append(number(float(values.mean())) + spread if len(values) else "–")
-        floor = done.get(f"floor {name}", pd.Series(dtype=float)).dropna()
-        lines.append([axis_title(name), *cells, number(float(floor.mean())) if len(floor) else "–"])
-    heads = ["measure", *(label(one) for one in arms), "real against real"]
-    if all(line[-1] == "–" for line in lines):  # nothing that real rows could be measured by
-        heads, lines = heads[:-1], [line[:-1] for line in lines]
-    return table(heads, lines)
+    for one in arms_of(study, axes):
+        mine = done[match(done, one)]
+        lines.append([label(one), *(cell(mine[name].dropna().astype(float)) for name in present)])
+    floors = [done.get(f"floor {name}", pd.Series(dtype=float)).dropna() for name in present]
+    if any(map(len, floors)):
+        lines.append(
+            ["*real against real*", *(number(float(one.mean())) if len(one) else "–" for one in floors)]
+        )
+    return table(["arm", *map(axis_title, present)], lines)
 
 
 def label(one: Arm) -> str:

@@ -270,7 +270,7 @@ class Page:
             draw = partial(architecture.beside, found, event_shape=shape, classes=samples.classes)
             name = "-".join(filter(None, ("architectures", facet)))
             parts += [
-                f"### {word(facet).capitalize()}" if facet else "",
+                f"### Networks of {word(facet)}" if facet else "",
                 self._figure(name, draw, "The blocks of each network and their cost"),
             ]
         return [*parts, architecture.HOW_TO_READ]

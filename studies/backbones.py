@@ -129,7 +129,8 @@ STUDY = Study(
         "Three sizes at equal FLOPs alone; at equal parameters and at equal seconds there is the middle one.",
         (
             "Learning rates were chosen among four, with one seed, at equal FLOPs, and hold for all sizes. "
-            "Of DiT, ConvNet and Mixer the highest tried was the best; that of U-Nets lies between others."
+            "Of DiT, ConvNet and Mixer, on digits also of U-ViT, the highest tried was the best; those of U-Nets lie "
+            "between others."
         ),
         "On larger images batches are of 32, as suits diffusion, on digits of 128.",
         (

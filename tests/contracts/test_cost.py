@@ -67,7 +67,8 @@ def test_the_table_is_matched(data: str) -> None:
             )
             for name in BACKBONES
         }
-        assert all(abs(cost / costs["unet"] - 1) < 0.1 for cost in costs.values()), (matching, costs)
+        within = 0.15 if matching == "flops_half" else 0.1
+        assert all(abs(cost / costs["unet"] - 1) < within for cost in costs.values()), (matching, costs)
 
 
 @pytest.mark.parametrize("data", SIZES_OF_BACKBONES)

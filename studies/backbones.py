@@ -128,8 +128,8 @@ STUDY = Study(
         "Small networks, and minutes of training: nothing is said about large networks and long training.",
         "Three sizes at equal FLOPs alone; at equal parameters and at equal seconds there is the middle one.",
         (
-            "Widths and depths follow from the cost, within a tenth, at half the FLOPs within 15 %; where one came out so "
-            "narrow that it was far behind, a wider and shallower one stands in its place."
+            "Widths and depths follow from the cost, within a tenth, at half the FLOPs within 15 %; where one came out "
+            "so narrow that it was far behind, a wider and shallower one stands in its place."
         ),
         (
             "Learning rates were chosen among four, with one seed, at equal FLOPs, and hold for all sizes. "

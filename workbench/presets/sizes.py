@@ -2,8 +2,9 @@
 
 Searched over widths and numbers of blocks by `nn.cost`; every entry is within 10 % of the U-Net of its column, of the
 smallest within 15 %, as a test counts again. In so short trainings wide and shallow networks are ahead of narrow and
-deep ones: a DiT or U-ViT of half the FLOPs has 64 channels, although 32 and more blocks would meet the U-Net's cost
-exactly (distances after 20,000 digits: 9.3 and 11.0 for DiT, 15.9 and 22.2 for U-ViT). This module imports no heavy package, so that presets may read it.
+deep ones: at half the FLOPs DiT and U-ViT have 64 channels, although 32 in more blocks would come nearer to the
+U-Net's cost (distances after 20,000 digits: DiT 9.3 and 11.0, U-ViT 15.9 and 22.2). This module imports no heavy
+package, so that presets may read it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fit of a study, the arms that it belongs to, and how it is drawn from."""
+    """A fit of a study, the arms that share its network, and how it is drawn from."""
 
     arms: tuple[Arm, ...]
     fit: FitSpec
@@ -108,11 +108,9 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
             fit=fit,
             sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
         )
-        longest = found.get(alike, one)
-        if fit.budget.images_seen > longest.fit.budget.images_seen or longest is one:
-            found[alike] = one
-        elif fit == longest.fit:
-            found[alike] = replace(longest, arms=(*longest.arms, trial.arm))
+        known = found.get(alike, replace(one, arms=()))
+        longest = max(known, one, key=lambda candidate: candidate.fit.budget.images_seen)
+        found[alike] = replace(longest, arms=(*known.arms, trial.arm))
     return list(found.values())
 
 

@@ -72,7 +72,7 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
             help="In brackets: the features in which a distance is taken. Its floor is that of real images.",
         )
         drawn = CURVES
-        if heatmap.applies(axes):
+        if heatmap.applies(rows, axes):
             drawn = st.segmented_control(
                 "Drawn as", [CURVES, MAP], default=CURVES, key="drawn", bind="query-params", required=True
             )

@@ -200,7 +200,7 @@ def failures(rows: pd.DataFrame) -> str:
 
 
 def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
-    """What the networks of the trials are and cost, in a sentence or two; empty where that is not known."""
+    """What the fits of the trials are and cost, in a sentence or two; empty where that is not known."""
     used = fits[fits["run_id"].isin(run_ids)] if "run_id" in fits else fits.iloc[:0]
     columns = {
         "parameters": "parameters",
@@ -219,7 +219,7 @@ def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
             parts.append(f"{high:,.0f} {words}")
         else:
             parts.append(f"{low:,.0f} to {high:,.0f} {words}")
-    return f"{len(used)} trained networks: {', '.join(parts)}." if parts else ""
+    return f"{len(used)} fits: {', '.join(parts)}." if parts else ""
 
 
 def environment_lines(environment: Mapping[str, object]) -> str:

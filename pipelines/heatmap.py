@@ -17,9 +17,10 @@ GAP = 0.04  # between cells, as a share of one
 HOW_TO_READ = "A cell is an arm, its number the mean over training seeds; the brighter, the better."
 
 
-def applies(axes: Axes) -> bool:
-    """Whether a study has a grid worth colouring: several curves over at least three values of x."""
-    return len(axes.names) > 1 and len(axes.ticks) >= LEAST_PLACES
+def applies(rows: pd.DataFrame, axes: Axes) -> bool:
+    """Whether rows make a grid worth colouring: several curves over at least three values of x."""
+    names, places = present(finished(rows), axes)
+    return len(names) > 1 and len(places) >= LEAST_PLACES
 
 
 def chart(table: pd.DataFrame, axes: Axes, name: str) -> alt.LayerChart:

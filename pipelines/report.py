@@ -198,7 +198,7 @@ class Page:
         return parts
 
     def _map(self, rows: pd.DataFrame, facet: str) -> str:
-        if not heatmap.applies(self.axes):
+        if not heatmap.applies(rows, self.axes):
             return ""
         name, title = "-".join(filter(None, ("map", facet))), axis_title(self.study.primary)
         figure = self._figure(name, partial(heatmap.chart, rows, self.axes, self.study.primary), title)

@@ -169,7 +169,7 @@ FIELDS: dict[str, str] = {
     "sample_seconds": "Seconds to draw all samples",
     "matching": "Compared at",
     "stages": "Stages T of the hierarchy",
-    "trained": "Share of the training that is done",
+    "trained": "Training done, as a share of the whole",
     "budget": "Training budget, as a share of the full one",
     "labelled": "Share of the training labels",
     "classify_seconds": "Seconds to classify 1,000 images",

@@ -73,7 +73,7 @@ STUDY = Study(
     caveats=(
         "Patches are to fill an image: of 28 pixels an eighth is taken as 4, and drawn at 0.125 all the same.",
         "One width of 64 channels: only on images larger than the digits do large patches have more values than that.",
-        "One learning rate for all arms, chosen on digits for patches of two pixels and another target.",
+        "One learning rate for all arms, chosen for patches of two pixels and another target.",
         "The noise level is uniform in time and the loss min-SNR-5; other weights may favour another target.",
         (
             "Nothing is clipped in sampling, which is hardest on the noise: on digits, in one fit, clipping halved its "

@@ -70,6 +70,14 @@ def test_the_bound_is_exact_at_the_optimum_for_any_number_of_stages(
     assert mean_bound(model, rows) == pytest.approx(exact(rows), abs=0.2)
 
 
+def test_an_encoder_starts_as_none_and_a_decoder_does_not() -> None:
+    model = build(replace(PLAIN, encoder="network"), NORMAL)
+    assert isinstance(model, MarkovHierarchy) and model.encoder is not None
+    x, level = torch.ones(2, *NORMAL.shape), torch.zeros(2)
+    assert not model.encoder(x, level).any()
+    assert all(network(x, level).any() for network in model.networks)
+
+
 def lost(model: MarkovHierarchy) -> float:
     """By how many nats the bound of a model is below that of the silent one, with the same draws."""
     best = model_of(replace(PLAIN, stages=model.spec.stages), NORMAL, silent=True)

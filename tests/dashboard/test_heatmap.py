@@ -67,11 +67,10 @@ def test_equal_cells_have_one_shade_and_failed_ones_are_blank() -> None:
 
 
 def test_offered_where_there_is_a_grid_to_see() -> None:
-    assert {name for name in studies.names() if heatmap.applies(axes_of(studies.study(name)))} >= {
-        "patches",
-        "step_sweep",
-    }
-    assert not heatmap.applies(axes_of(studies.study("diffusion_steps")))  # one curve
+    table = trial_rows(PATCHES)
+    assert heatmap.applies(table, AXES)
+    assert not heatmap.applies(table[table[AXES.x] <= AXES.ticks[1]], AXES)  # two values of x
+    assert not heatmap.applies(table[table[str(AXES.series)] == AXES.names[0]], AXES)  # one curve
 
 
 def test_all_values_are_drawn() -> None:

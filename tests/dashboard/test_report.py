@@ -46,7 +46,7 @@ def test_page_says_what_was_asked_found_and_how_to_repeat_it(
         assert part in text
     assert f"python -m pipelines.study {name} --data digits --scale quick --seeds 0 1 2" in text
     assert ("*real against real*" in text) == (study.primary != "error")
-    assert "3 trained networks: 250,000 parameters" in text
+    assert "3 fits: 250,000 parameters" in text
     assert "nan" not in text.lower().replace("fashion", "") and "None" not in text
 
 

@@ -10,7 +10,7 @@ from workbench.identity import key
 from workbench.nn import BACKBONES
 from workbench.presets.networks import SPEED, network
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec
+from workbench.spec import DataSpec, FitSpec, whole_training
 
 ARMS = studies.study("backbones").arms
 
@@ -42,7 +42,14 @@ def test_equal_seconds_are_fewer_images_for_a_slower_network_of_equal_flops(back
     assert flops.budget == fit("unet", "flops", data).budget == fit(backbone, "parameters", data).budget
     share = seconds.budget.images_seen / flops.budget.images_seen
     assert share == pytest.approx(SPEED[data][backbone], rel=1e-3)
-    assert fit(backbone, "flops", data, 0.25).budget.images_seen == flops.budget.images_seen // 4
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_what_is_looked_at_in_between_is_one_training(backbone: str, share: float) -> None:
+    part, whole = fit(backbone, "flops", trained=share), fit(backbone, "flops")
+    assert part.budget.images_seen == share * whole.budget.images_seen
+    assert whole_training(part) == whole == fit(backbone, "flops", trained=1.0) != part
 
 
 def test_unknown_names_are_told() -> None:

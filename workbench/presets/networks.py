@@ -9,8 +9,8 @@ from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import look_up
 from workbench.spec import DataSpec, DiffusionSpec, FitSpec, Scale, TrialSpec
 
-# Of 1, 2, 4 and 8 thousandths the rate after which 500 images drawn are nearest to the validation split, in a fit of
-# equal FLOPs, on 20,000 digits or 6,000 larger images: four trials for each backbone.
+# Of 1, 2, 4 and 8 thousandths the rate after which images drawn, 500 or as many as the validation split has, are
+# nearest to it, in a fit of equal FLOPs on 20,000 digits or 6,000 larger images: four trials for each backbone.
 LEARNING_RATES: dict[str, dict[str, float]] = {
     "digits": {
         "unet": 4e-3,

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import words
 from pipelines import figures, heatmap, trilemma, verdict
 from pipelines.answer import timing
-from pipelines.axes import Axes, cost_of, measures_of, training_costs
+from pipelines.axes import Axes, by_size, cost_of, measures_of, training_costs
 from pipelines.vocabulary import axis_title, field, in_text, measure
 from workbench.spec import Study
 
@@ -145,6 +145,22 @@ def training(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         drawn, alt=f"{axis_title(study.primary)} against {in_text(cost)}, a line for each curve"
     )
     st.caption(figures.OF_TRAINING)
+
+
+def sizes(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
+    """Quality against the size of networks, where a backbone has several."""
+    if (found := by_size(rows, axes)) is None:
+        return
+    st.header("Quality against size", anchor="size")
+    try:
+        drawn = figures.quality_chart(*found, study.primary, height=520, legend_columns=3)
+    except ValueError as error:
+        st.caption(str(error))
+        return
+    st.altair_chart(
+        drawn, alt=f"{axis_title(study.primary)} against {in_text('megaflops')}, for each curve and seed"
+    )
+    st.caption(figures.OF_SIZE)
 
 
 def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:

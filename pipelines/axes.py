@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 from scipy import stats
@@ -25,6 +26,7 @@ WITHOUT_FLOOR = (
     "classify_seconds",
 )
 ALIKE = 0.8  # of the largest: costs and sizes between are as good as equal
+SAME_IMAGES = 0.01  # budgets of networks that are compared by size may differ by this share
 ONE = "all"  # the name of the only curve, where a study has one
 
 
@@ -106,6 +108,31 @@ def at_facet(rows: pd.DataFrame, axes: Axes, value: str = "") -> pd.DataFrame:
         return rows
     column = rows[axes.facet]
     return rows[(column.astype(str) == (value or have[0])) | column.isna()]
+
+
+def by_size(rows: pd.DataFrame, axes: Axes) -> tuple[pd.DataFrame, Axes] | None:
+    """The networks of all facets at the largest x that saw equally many images, each once, with their size as column
+    `megaflops`, and axes on which it is x. None without facets, and where no curve has networks of two sizes."""
+    done = finished(rows)
+    if (
+        axes.facet is None
+        or axes.series is None
+        or not {"training_flops", "flops_per_evaluation"} <= set(done)
+    ):
+        return None
+    ends = done[done[axes.x].astype(float) == max(axes.ticks)].dropna(subset=["training_flops"])
+    images = ends["training_flops"] / ends["flops_per_evaluation"]
+    alike = ends[(images / images.median() - 1).abs() < SAME_IMAGES]
+    sized = alike.assign(megaflops=alike["flops_per_evaluation"] / 1e6)
+    sized = sized.drop_duplicates([axes.series, "seed", "megaflops"])
+    if sized.empty or sized.groupby(axes.series)["megaflops"].nunique().max() < 2:
+        return None
+    least, most = float(sized["megaflops"].min()), float(sized["megaflops"].max())
+    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    nice = [m * 10.0**e for e in exponents for m in NICE]
+    ticks = [tick for tick, after in pairwise([*nice, math.inf]) if after > least]
+    ticks = [tick for before, tick in pairwise([0.0, *ticks]) if before < most]
+    return sized, Axes("megaflops", axes.series, tuple(ticks), axes.names)
 
 
 def one_start(rows: pd.DataFrame) -> bool:

@@ -26,6 +26,10 @@ OF_TRAINING = (
     "to much. Dotted: the Pareto front, the arms that no other beats in both. Where networks differ in size, the area "
     "of a large mark is in proportion to their parameters."
 )
+OF_SIZE = (
+    "Networks that saw equally many images, whatever they are compared at, by what one evaluation costs. The sizes of "
+    "a backbone are joined. Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals."
+)
 TRAINING = ("training_flops", "fit_seconds")  # columns of what a network cost before it was drawn from
 
 

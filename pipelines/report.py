@@ -34,7 +34,17 @@ from pipelines import (
     trilemma,
     verdict,
 )
-from pipelines.axes import Axes, at_facet, axes_of, cost_of, facets_of, finished, measures_of, training_costs
+from pipelines.axes import (
+    Axes,
+    at_facet,
+    axes_of,
+    by_size,
+    cost_of,
+    facets_of,
+    finished,
+    measures_of,
+    training_costs,
+)
 from pipelines.recognition.pages import parts as recognition_parts
 from pipelines.tracking import require_server
 from pipelines.verdict import Decision
@@ -163,6 +173,7 @@ class Page:
             ),
             f"Dotted: the Pareto front, the arms that no other beats in both. {answer.timing(rows)}",
             *self._training_parts(),
+            self._size_part(),
             self._oracle_part(),
             self._trilemma_part(),
             *recognition_parts(shown, across, self._figure, self.folder, self._artifact),
@@ -219,6 +230,12 @@ class Page:
                     self._figure(name, draw, title),
                 ]
         return ["## Quality against the cost of training", *parts, figures.OF_TRAINING] if parts else []
+
+    def _size_part(self) -> str:
+        if (found := by_size(self.rows, self.axes)) is None:
+            return ""
+        draw = partial(figures.quality_chart, *found, self.study.primary)
+        return f"## Quality against size\n\n{self._figure('sizes', draw, 'Quality against size')}\n\n{figures.OF_SIZE}"
 
     def _oracle_part(self) -> str:
         if finished(self.rows, "oracle").empty:

@@ -175,6 +175,7 @@ FIELDS: dict[str, str] = {
     "classify_seconds": "Seconds to classify 1,000 images",
     "fit_seconds": "Seconds to train",
     "training_flops": "Floating point operations of training",
+    "megaflops": "Million FLOPs of an evaluation of one image",
     "patch_share": "Side of a patch, as a share of the image's",
 }
 # What a word of an arm is called; samplers have theirs in the table above.

@@ -72,6 +72,7 @@ if across.facet is not None and have:
 evidence.quality(study, shown, across)
 evidence.cost_and_oracle(study, shown, across)
 evidence.training(study, shown, across)
+evidence.sizes(study, rows, across)
 evidence.families(study, shown, across)
 recognition.section(store, shown, across)
 gallery.section(store, shown[shown["panel"] == "network"], across)

@@ -306,6 +306,35 @@ def test_the_second_word_of_the_arms_is_shown_one_value_at_a_time() -> None:
     assert axes.at_facet(table, axes.axes_of(STEP)) is table
 
 
+def test_networks_are_compared_by_size_where_they_saw_the_same_images() -> None:
+    across = axes.axes_of(BACKBONES)
+    table = trial_rows(BACKBONES)
+    flops = table["matching"].map({"flops_half": 5e7, "flops_double": 2e8}).fillna(1e8)
+    images = (
+        np.where((table["matching"] == "seconds") & (table["backbone"] != "unet"), 700, 1000)
+        * table["trained"]
+    )
+    table = table.assign(flops_per_evaluation=flops, training_flops=3 * flops * images)
+    found = axes.by_size(table, across)
+    assert found is not None
+    rows, sizes = found
+    assert set(rows["trained"]) == {1.0}
+    assert set(rows["matching"]) == {
+        "parameters",
+        "flops_half",
+        "flops_double",
+    }  # others are one of these again
+    assert sorted(set(rows["megaflops"])) == [50, 100, 200]
+    assert (rows.groupby(["backbone", "megaflops"])["seed"].nunique() == rows["seed"].nunique()).all()
+    assert sizes.ticks == (50, 100, 200)
+    chart = figures.quality_chart(rows, sizes, "frechet[cnn]").to_dict()
+    assert max(len(data) for data in chart["datasets"].values()) == len(rows)
+
+    one = table[table["matching"] == "flops"]
+    assert axes.by_size(one, across) is None
+    assert axes.by_size(trial_rows(STEP), axes.axes_of(STEP)) is None
+
+
 def test_pictures_begin_where_most_curves_have_some() -> None:
     expected = {"hierarchy": 4, "why_diffusion": 1, "diffusion_steps": 1000}
     for name, x in expected.items():

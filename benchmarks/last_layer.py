@@ -103,15 +103,7 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        if not 0 < arguments.share <= 1:
-            raise UserError(f"share: {arguments.share:g} given; a number above 0 and up to 1 is needed")
-        for name, value, least in (
-            ("seeds", arguments.seeds, 1),
-            ("rows", arguments.rows, 2),
-            ("judge-images", arguments.judge_images, 2),
-        ):
-            if value < least:
-                raise UserError(f"{name}: {value} given; a whole number from {least} is needed")
+        check(arguments)
         execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
         data = DataSpec(name=arguments.data)
         dataset = load(data)
@@ -150,6 +142,19 @@ def main() -> int:
         report.publish(arguments.out)
 
     return run(Arguments, measure, name="last_layer")
+
+
+def check(arguments: Arguments) -> None:
+    """Raises UserError for what cannot be tried."""
+    if not 0 < arguments.share <= 1:
+        raise UserError(f"share: {arguments.share:g} given; a number above 0 and up to 1 is needed")
+    for name, value, least in (
+        ("seeds", arguments.seeds, 1),
+        ("rows", arguments.rows, 2),
+        ("judge-images", arguments.judge_images, 2),
+    ):
+        if value < least:
+            raise UserError(f"{name}: {value} given; a whole number from {least} is needed")
 
 
 if __name__ == "__main__":

@@ -156,6 +156,28 @@ def test_a_last_layer_starts_at_zero_while_it_is_asked_for() -> None:
     assert says_something()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"share": 1.5}, "share: 1.5 given"),
+        ({"seeds": 0}, "seeds: 0 given; a whole number from 1"),
+        ({"rows": 1}, "rows: 1 given"),
+        ({"judge_images": 0}, "judge-images: 0 given"),
+    ],
+)
+def test_a_last_layer_that_cannot_be_tried_is_told(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        last_layer.check(last_layer.Arguments(**wrong))
+
+
+def test_the_fits_of_a_last_layer_differ_in_their_seeds_alone() -> None:
+    fits = last_layer.fits_of("dit", DataSpec(), "quick", last_layer.Arguments(share=0.5, seeds=2))
+    assert [fit.seed for fit in fits] == [9, 10]
+    assert replace(fits[1], seed=9) == fits[0]
+    with pytest.raises(UserError, match="only"):
+        last_layer.fits_of("dot", DataSpec(), "quick", last_layer.Arguments())
+
+
 def test_a_denoiser_is_judged_by_one_solver_and_not_by_the_first_arm_of_a_sweep_of_steps() -> None:
     (one,) = rates.candidates(studies.study("step_sweep"), DataSpec(), "quick", 9)
     assert one.sampling == SOLVER

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from workbench import rng
 from workbench.data import Dataset, Split, to_float
 from workbench.execution import Execution, peak_memory_bytes
+from workbench.flat import FlatParameters
 from workbench.identity import key
 from workbench.models import Event, Model, build, require_own_data
 from workbench.spec import CheckpointSpec, FitSpec, OptimiserSpec, whole_training
 
 RECORDS = 50  # points of a learning curve
 VALIDATION_ROWS = 512
+FORMAT = "flat"  # of a checkpoint: what is of another cannot be continued from
 
 
 class Diverged(RuntimeError):
@@ -51,6 +53,25 @@ class Fitted:
     weights: dict[str, Tensor]
     history: tuple[dict[str, float], ...]
     cost: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What an objective trains: its parameters as one vector, their optimiser and their average [N]."""
+
+    flat: FlatParameters
+    optimiser: torch.optim.AdamW
+    average: Tensor
+
+    @classmethod
+    def of(cls, parameters: Iterable[nn.Parameter], spec: OptimiserSpec) -> Trained:
+        """Parameters before training, by Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
+        flat = FlatParameters(parameters)
+        betas = (spec.beta_1, spec.beta_2)
+        optimiser = torch.optim.AdamW(
+            [flat.values], spec.learning_rate, betas, weight_decay=spec.weight_decay, fused=True
+        )
+        return cls(flat=flat, optimiser=optimiser, average=flat.values.detach().clone())
 
 
 @dataclass(kw_only=True)
@@ -87,12 +108,11 @@ def fit(
         model = build(spec.model, Event.of(dataset))
     model.adopt(inner)
     execution.place(model)
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     objectives = model.objectives()
-    optimisers = [adam(list(objective.parameters()), spec.optimiser) for objective in objectives]
+    trained = [Trained.of(objective.parameters(), spec.optimiser) for objective in objectives]
     position = Position()
     if checkpoint is not None and checkpoint.exists():
-        position = load_checkpoint(checkpoint, spec, model, average, optimisers) or position
+        position = load_checkpoint(checkpoint, spec, model, trained) or position
 
     images = dataset.train.images.to(execution.device)
     labels = dataset.train.labels.to(execution.device)
@@ -109,26 +129,23 @@ def fit(
         rows = batch_rows(spec.seed, position.step, batch, len(images)).to(execution.device)
         x_0, y = to_float(images[rows], dataset.levels), labels[rows]
         rate = learning_rate(spec.optimiser, position.step * batch, spec.budget.decay_images)
-        for index, (objective, optimiser) in enumerate(zip(objectives, optimisers, strict=True)):
+        for index, (objective, part) in enumerate(zip(objectives, trained, strict=True)):
             generator = rng.stream(spec.seed, f"loss {objective.name}", position.step)
             with torch.random.fork_rng(devices=[]):  # dropout draws from the global stream
                 torch.manual_seed(address(spec.seed, "dropout", position.step, index))
                 with execution.autocast():
                     loss = objective.loss(x_0, y, generator).mean()
-                optimiser.zero_grad(set_to_none=True)
+                part.flat.gradient.zero_()
                 loss.backward()
-            parameters = [p for group in optimiser.param_groups for p in group["params"]]
-            norm = nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
-            norms[index, since] = norm
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
+            norms[index, since] = part.flat.clip(spec.optimiser.clip_norm)
+            part.optimiser.param_groups[0]["lr"] = rate
+            part.optimiser.step()
             losses[index] += loss.detach()
         position.step += 1
         since += 1
-        blend(
-            average, model, halflife_images=spec.ema_halflife_images, seen=position.step * batch, batch=batch
-        )
+        weight = blending(spec.ema_halflife_images, seen=position.step * batch, batch=batch)
+        for part in trained:
+            part.average.lerp_(part.flat.values.data, weight)
 
         if position.step % every == 0 or position.step == steps:
             now = time.perf_counter()
@@ -166,17 +183,18 @@ def fit(
             and position.step < steps
         ):
             position.seconds = before + time.perf_counter() - started
-            save_checkpoint(checkpoint, spec, model, average, optimisers, position)
+            save_checkpoint(checkpoint, spec, model, trained, position)
             saved = time.perf_counter()
             if on_checkpoint is not None:
                 on_checkpoint(checkpoint)
 
     if checkpoint is not None and isinstance(spec.budget, CheckpointSpec):
-        save_checkpoint(checkpoint, spec, model, average, optimisers, position)
-    model.load_state_dict(average)
+        save_checkpoint(checkpoint, spec, model, trained, position)
+    for part in trained:
+        part.flat.values.data.copy_(part.average)
     position.history[-1] |= validation_losses(model, dataset.validation, dataset.levels, execution)
     return Fitted(
-        weights={name: value.cpu() for name, value in average.items()},
+        weights={name: value.to("cpu", copy=True) for name, value in model.state_dict().items()},
         history=tuple(position.history),
         cost={
             "fit_seconds": position.seconds,
@@ -204,14 +222,6 @@ def batch_rows(seed: int, step: int, batch: int, rows: int) -> Tensor:
     return torch.cat(parts)
 
 
-def adam(parameters: list[nn.Parameter], spec: OptimiserSpec) -> torch.optim.AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019), all parameters updated in one fused kernel."""
-    betas = (spec.beta_1, spec.beta_2)
-    return torch.optim.AdamW(
-        parameters, spec.learning_rate, betas, weight_decay=spec.weight_decay, fused=True
-    )
-
-
 def learning_rate(spec: OptimiserSpec, images_seen: int, decay_images: int) -> float:
     """Linear warm-up over `warmup_images`, then half a cosine down to `final_fraction` of the rate."""
     warmup = min(1.0, (images_seen + 1) / max(spec.warmup_images, 1))
@@ -219,16 +229,11 @@ def learning_rate(spec: OptimiserSpec, images_seen: int, decay_images: int) -> f
     return spec.learning_rate * warmup * (spec.final_fraction + (1 - spec.final_fraction) * cosine)
 
 
-@torch.no_grad()
-def blend(
-    average: dict[str, Tensor], model: nn.Module, *, halflife_images: int, seen: int, batch: int
-) -> None:
-    """Move the average towards the weights; its half-life is at most 5 % of the images seen (Karras et al., 2022)."""
+def blending(halflife_images: int, *, seen: int, batch: int) -> float:
+    """How far the average of the weights moves towards them after a batch; its half-life is at most 5 % of the images
+    seen (Karras et al., 2022)."""
     halflife = max(min(halflife_images, 0.05 * seen), 1e-9)
-    weight = 1 - 0.5 ** (batch / halflife)
-    state = model.state_dict()
-    names = [name for name, value in average.items() if value.is_floating_point()]
-    torch._foreach_lerp_([average[name] for name in names], [state[name] for name in names], weight)
+    return 1 - math.pow(0.5, batch / halflife)
 
 
 @torch.no_grad()
@@ -246,20 +251,16 @@ def validation_losses(model: Model, split: Split, levels: int, execution: Execut
 
 
 def save_checkpoint(
-    path: Path,
-    spec: FitSpec,
-    model: nn.Module,
-    average: Mapping[str, Tensor],
-    optimisers: list[torch.optim.AdamW],
-    position: Position,
+    path: Path, spec: FitSpec, model: nn.Module, trained: Sequence[Trained], position: Position
 ) -> None:
     """Write everything that a fit needs to go on, atomically: a reader sees the old file or the new one."""
     tensors = {f"weights.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
-    for index, optimiser in enumerate(optimisers):
-        for number, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{number}.{name}": value for name, value in state.items()}
+    for index, part in enumerate(trained):
+        tensors[f"average.{index}"] = part.average
+        state = part.optimiser.state_dict()["state"][0]
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     metadata = {
+        "format": FORMAT,
         "key": key(whole_training(spec)),
         "position": json.dumps(
             {"step": position.step, "seconds": position.seconds, "history": position.history}
@@ -271,18 +272,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path,
-    spec: FitSpec,
-    model: nn.Module,
-    average: dict[str, Tensor],
-    optimisers: list[torch.optim.AdamW],
+    path: Path, spec: FitSpec, model: nn.Module, trained: Sequence[Trained]
 ) -> Position | None:
-    """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another training or is
-    further on than `spec` goes."""
+    """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another training, is
+    further on than `spec` goes, or is of another format."""
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
         position = Position(**json.loads(metadata["position"]))
-        if metadata["key"] != key(whole_training(spec)) or position.step > spec.budget.steps:
+        known = metadata.get("format") == FORMAT and metadata["key"] == key(whole_training(spec))
+        if not known or position.step > spec.budget.steps:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
@@ -292,16 +290,8 @@ def load_checkpoint(
         }
 
     model.load_state_dict(part("weights."))
-    for name, value in part("average.").items():
-        average[name].copy_(value)
-    for index, optimiser in enumerate(optimisers):
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in part(f"optimiser.{index}.").items():
-            number, field_name = name.split(".")
-            # The fused kernel walks parameter and moments by address: their layouts must agree.
-            if value.ndim:
-                value = torch.empty_like(parameters[int(number)]).copy_(value)
-            states.setdefault(int(number), {})[field_name] = value
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    for index, one in enumerate(trained):
+        one.average.copy_(tensors[f"average.{index}"])
+        known_state = one.optimiser.state_dict()
+        one.optimiser.load_state_dict({**known_state, "state": {0: part(f"optimiser.{index}.")}})
     return position

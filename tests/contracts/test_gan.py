@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from workbench.data import Dataset, Split
 from workbench.execution import Execution
+from workbench.flat import FlatParameters
 from workbench.models import GAN, Event, HasLikelihood, Watch, build
 from workbench.models.gan import pairing_loss, squared_gradient
 from workbench.registry import UserError
@@ -262,14 +263,14 @@ def test_a_continued_fit_with_two_optimisers_is_the_straight_one(tmp_path: Path)
 
 def test_the_logged_norm_is_that_of_all_objectives(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
-    clip = nn.utils.clip_grad_norm_
+    clip = FlatParameters.clip
 
-    def spy(parameters: list[nn.Parameter], bound: float) -> Tensor:
-        norm = clip(parameters, bound)
+    def spy(flat: FlatParameters, most: float) -> Tensor:
+        norm = clip(flat, most)
         seen.append(float(norm))
         return norm
 
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
+    monkeypatch.setattr(FlatParameters, "clip", spy)
     (record,) = fit(training(1), toy(), execution=Execution(threads=1)).history
     assert len(seen) == 2 and min(seen) > 0
     assert record["gradient_norm"] == pytest.approx(math.hypot(*seen), rel=1e-5)

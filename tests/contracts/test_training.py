@@ -59,6 +59,18 @@ def run(fit_spec: FitSpec, checkpoint: Path | None = None, seconds: float = 1e9)
     )
 
 
+def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps of all trainings from now on."""
+    taken: list[int] = []
+
+    def counted(seed: int, step: int, batch: int, rows: int) -> torch.Tensor:
+        taken.append(step)
+        return batch_rows(seed, step, batch, rows)
+
+    monkeypatch.setattr(training, "batch_rows", counted)
+    return taken
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_family_overfits_one_batch(name: str) -> None:
     history = run(spec(MODELS[name], steps=200)).history
@@ -117,13 +129,7 @@ def test_a_training_goes_on_from_its_checkpoint_and_a_checkpoint_not_from_what_i
     whole, file = spec(MODELS["continuous"]), tmp_path / "state.safetensors"
     early = replace(whole, budget=CheckpointSpec(images_seen=7 * 16, batch_size=16, whole_images=20 * 16))
     straight, first = run(whole), run(early, file)
-    taken: list[int] = []
-
-    def counted(seed: int, step: int, batch: int, rows: int) -> torch.Tensor:
-        taken.append(step)
-        return batch_rows(seed, step, batch, rows)
-
-    monkeypatch.setattr(training, "batch_rows", counted)
+    taken = steps_taken(monkeypatch)
     went_on = run(whole, file)
     assert taken == list(range(7, 20))
     assert all(torch.equal(went_on.weights[name], straight.weights[name]) for name in straight.weights)
@@ -157,6 +163,19 @@ def test_a_checkpoint_of_another_fit_is_left_alone(tmp_path: Path) -> None:
         run(other, file).weights["preconditioned.backbone.conv_in.weight"],
         run(other).weights["preconditioned.backbone.conv_in.weight"],
     )
+
+
+def test_a_checkpoint_of_another_format_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an earlier version: training starts anew in place of failing."""
+    file, whole = tmp_path / "checkpoint.safetensors", spec(MODELS["continuous"], steps=3)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(training, "FORMAT", "another")
+        run(replace(whole, budget=CheckpointSpec(images_seen=32, batch_size=16, whole_images=48)), file)
+    taken = steps_taken(monkeypatch)
+    run(whole, file)
+    assert taken == [0, 1, 2]
 
 
 def test_seeds_differ() -> None:

@@ -55,8 +55,7 @@ class CouplingFlow(GenerativeModel):
         self.flow = MultiScale(
             event.shape, scales=spec.scales, steps=spec.steps, classes=self.classes, network=network
         )
-        # A float, not a flag: the average of the weights follows floats alone.
-        self.register_buffer("initialised", torch.zeros(()))
+        self.register_buffer("initialised", torch.tensor(False))
 
     def unbounded(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Dequantised images in units of the range, (0, 1) [B, *S], as reals: (logits [B, *S], log |det| [B])."""
@@ -93,7 +92,7 @@ class CouplingFlow(GenerativeModel):
         if self.training and not self.initialised:
             with torch.no_grad():
                 self.flow.initialise(self.unbounded(cells)[0], labels)
-                self.initialised.fill_(1.0)
+                self.initialised.fill_(True)
         return self.log_density(cells, labels) - self.values * math.log(self.event.levels)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:

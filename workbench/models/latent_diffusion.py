@@ -43,9 +43,8 @@ class LatentDiffusion(GenerativeModel):
             spec.diffusion, replace(event, shape=self.autoencoder.latent_shape, std=1.0)
         )
         self.classes = max(self.autoencoder.classes, self.diffusion.classes)
-        # Floats, not a flag: the average of the weights follows floats alone.
         self.register_buffer("latent_std", torch.ones(()))
-        self.register_buffer("initialised", torch.zeros(()))
+        self.register_buffer("initialised", torch.tensor(False))
 
     def adopt(self, inner: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over the weights of the autoencoder. Raises UserError unless they are those of one fit."""
@@ -67,7 +66,7 @@ class LatentDiffusion(GenerativeModel):
             latents = posterior.at(noise)
             if self.training and not self.initialised:
                 self.latent_std.copy_(latents.std())
-                self.initialised.fill_(1.0)
+                self.initialised.fill_(True)
             latents = latents / self.latent_std
         return self.diffusion.loss(latents, labels, generator)
 

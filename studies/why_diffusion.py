@@ -120,7 +120,10 @@ STUDY = Study(
         "Small networks and a minute or two of training: families that need long training or width are shown early.",
         "Equal seconds on one core of one machine; another machine has other speeds and would set other budgets.",
         "The autoregressive flow models noised images, DDPM noise below one grey level: their bits are not alike.",
-        "Learning rates and widths are those found on digits and short fits; few were tried again on other data.",
+        (
+            "Learning rates on digits are the best of four each after half of the training, with one seed; widths, and "
+            "rates on other data, are those found on earlier and shorter fits."
+        ),
         (
             "Batches are those of 16 to 128 that drew best by CNN features, with one seed, on the validation split: on "
             "digits in equal seconds, on larger images in equal numbers of Fashion-MNIST images."

@@ -86,8 +86,9 @@ _SPEED: dict[str, dict[str, dict[int, int]]] = {
     },
 }
 # On digits the best of four each, which go up by factors of two, by `frechet[cnn]` from the validation split after the
-# half of `quick`, one seed; the rate of the autoencoder was not tried anew. Of latent diffusion, both discrete and
-# continuous diffusion, the ladder VAE and both flows the highest that was tried is the best.
+# half of `quick`, one seed; the rate of the autoencoder was not tried anew. On other threads, from a quarter to twice
+# these, none drew nearer by more than a tenth (`benchmarks/results/rates-why_diffusion-digits.md`; without latent
+# diffusion, whose highest was the best).
 _RATES: dict[str, dict[str, float]] = {
     "digits": {
         "diffusion": 8e-3,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from workbench.execution import Execution
 from workbench.flat import FlatParameters
 from workbench.rng import stream
 
@@ -17,7 +18,7 @@ def network() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.LayerNorm(20), nn.Linear(20, 7))
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return Execution().place(made)
 
 
 def loss(of: nn.Module) -> Tensor:

@@ -85,10 +85,10 @@ _SPEED: dict[str, dict[str, dict[int, int]]] = {
         "latent_diffusion": {32: 1_170, 128: 1_450},
     },
 }
-# On digits the best of four each, which go up by factors of two, by `frechet[cnn]` from the validation split after the
-# half of `quick`, one seed; the rate of the autoencoder was not tried anew. On other threads, from a quarter to twice
-# these, none drew nearer by more than a tenth (`benchmarks/results/rates-why_diffusion-digits.md`; without latent
-# diffusion, whose highest was the best).
+# Learning rates: on digits the best of four each, which go up by factors of two, by `frechet[cnn]` from the validation
+# split after the half of `quick`, one seed; that of the autoencoder was not tried anew, nor any in longer trainings. On
+# other threads, from a quarter to twice these, none drew nearer by more than a tenth
+# (`benchmarks/results/rates-why_diffusion-digits.md`; without latent diffusion, whose highest was the best).
 _RATES: dict[str, dict[str, float]] = {
     "digits": {
         "diffusion": 8e-3,
@@ -191,10 +191,7 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
             beta_1=0.0,
         ),
         "vae": Family(model=VAESpec(patch=patch, dropout=dropout), pace=pace["vae"]),
-        "ladder_vae": Family(
-            model=LadderVAESpec(patch=patch, dropout=dropout),
-            pace=pace["ladder_vae"],
-        ),
+        "ladder_vae": Family(model=LadderVAESpec(patch=patch, dropout=dropout), pace=pace["ladder_vae"]),
         "coupling_flow": Family(
             model=CouplingFlowSpec(dropout=2 * dropout),
             pace=pace["coupling_flow"],

@@ -18,8 +18,9 @@ from torch import Tensor
 from pipelines import describe, names, shared
 from pipelines.tracking import Damaged, done_from
 from pipelines.work import Product, Work
-from workbench import metrics, training
+from workbench import training
 from workbench.data import Dataset, Split, to_float
+from workbench.execution import Execution
 from workbench.models import Classifies, Event, restore
 from workbench.spec import CheckpointSpec, FitSpec, inner_fits
 
@@ -65,7 +66,7 @@ def fit(work: Work) -> Product:
         {name: value.contiguous() for name, value in fitted.weights.items()}, work.folder / shared.WEIGHTS
     )
     (work.folder / "spec.json").write_text(describe.spec_json(spec))
-    quality = gradient_variation(fitted.history) | accuracies(spec, fitted.weights, data)
+    quality = gradient_variation(fitted.history) | accuracies(spec, fitted.weights, data, execution)
     for run in (work.run_id, *(run.info.run_id for run in earlier if names.TAG_CHECKPOINT in run.data.tags)):
         work.tracking.delete_artifacts(run, CHECKPOINT)
     if work.stage.continues:  # the state that was gone on from has served
@@ -165,14 +166,17 @@ def gradient_variation(history: Sequence[Mapping[str, float]]) -> dict[str, floa
     return {"gradient_variation": float(np.sqrt(variance) / np.mean(means))}
 
 
-def accuracies(spec: FitSpec, weights: Mapping[str, Tensor], data: Dataset) -> dict[str, float]:
+def accuracies(
+    spec: FitSpec, weights: Mapping[str, Tensor], data: Dataset, execution: Execution
+) -> dict[str, float]:
     """For a classifier its accuracy on the splits that it was not trained on, else nothing."""
     judge = restore(spec.model, Event.of(data), dict(weights))
     if not isinstance(judge, Classifies):
         return {}
+    execution.place(judge)
 
     def accuracy(split: Split) -> float:
-        probabilities = metrics.extract(to_float(split.images, data.levels), judge.probabilities)
-        return float((probabilities.argmax(1) == split.labels).double().mean())
+        told = shared.probabilities(judge, to_float(split.images, data.levels), execution).argmax(1)
+        return float((told == split.labels).double().mean())
 
     return {"accuracy_test": accuracy(data.test), "accuracy_validation": accuracy(data.validation)}

@@ -20,7 +20,7 @@ from workbench import metrics
 from workbench.data import Dataset, load, to_float
 from workbench.execution import Execution
 from workbench.identity import key
-from workbench.models import Classifier, Event, GenerativeModel, Model, Watch, restore
+from workbench.models import Classifier, Classifies, Event, GenerativeModel, Model, Watch, restore
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import DataSpec, FitSpec, MeasureSpec, SamplingSpec
@@ -97,6 +97,17 @@ def described(
     """Images uint8 [N, C, H, W] in the levels of the data set, with all that measures look at."""
     floats = to_float(images, data.levels)
     return metrics.describe(floats, labels, extractors=measures.extractors, classifier=judge)
+
+
+def probabilities(model: Classifies, images: Tensor, execution: Execution) -> Tensor:
+    """The class probabilities [N, classes] of images [N, *S] in [-1, 1] by a network that was placed, in the arithmetic
+    that it was trained in."""
+
+    def told(batch: Tensor) -> Tensor:
+        with execution.autocast():
+            return model.probabilities(batch.to(execution.device))
+
+    return metrics.extract(images, told)
 
 
 def reference_rows(work: Work, spec: ReferenceSpec) -> tuple[metrics.Rows, metrics.Rows]:

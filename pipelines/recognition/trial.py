@@ -18,7 +18,7 @@ from pipelines.recognition.evidence import EVIDENCE, WRONG
 from pipelines.recognition.features import CHOICE, corrupted, stored
 from pipelines.stage import Done
 from pipelines.work import Product, Work
-from workbench import metrics, rng
+from workbench import rng
 from workbench.data import Dataset, few_rows, marked_classes, of_each_class, to_bytes, to_display, to_float
 from workbench.execution import Execution
 from workbench.identity import key
@@ -171,8 +171,7 @@ def _by_network(work: Work, by: SupervisedSpec, data: Dataset, execution: Execut
     execution.place(model)
 
     def tell(images: Tensor) -> Tensor:
-        rows = metrics.extract(images, lambda batch: model.probabilities(batch.to(execution.device)))
-        return rows.argmax(1)
+        return shared.probabilities(model, images, execution).argmax(1)
 
     images = to_float(data.test.images, data.levels)
     began = time.perf_counter()

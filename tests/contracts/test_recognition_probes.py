@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.data import load, to_float
 from workbench.recognition.probes import PROBES, accuracy, choose, fit_probe
-from workbench.recognition.readouts import Standardised, logistic, neighbours, principal
+from workbench.recognition.readouts import Neighbours, Standardised, logistic, principal
 from workbench.registry import UserError
 from workbench.rng import stream
 from workbench.spec import DataSpec
@@ -76,10 +76,10 @@ def test_the_linear_probe_is_the_logistic_regression_of_standardised_rows() -> N
 def test_neighbours_vote_by_their_angle_and_the_nearer_ones_break_ties() -> None:
     train = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-2.0, -1.1]])  # mean zero
     labels = torch.tensor([0, 1, 1, 2])
-    one, two, three = neighbours(train, labels, (1, 2, 3), 3)
-    near_first = torch.tensor([[100.0, 2.0]])
-    assert int(one(near_first).argmax()) == 0 and int(two(near_first).argmax()) == 0
-    assert int(three(near_first).argmax()) == 1
+    among = Neighbours.of(train, labels, 3)
+    nearest = among.nearest(torch.tensor([[100.0, 2.0]]), 3)
+    assert nearest.tolist() == [[0, 1, 2]]
+    assert [int(among.scores(nearest[:, :count]).argmax()) for count in (1, 2, 3)] == [0, 0, 1]
 
 
 def test_standardising_follows_training_rows_and_drops_constants() -> None:

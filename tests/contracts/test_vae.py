@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -117,8 +118,13 @@ class Linear(VariationalModel):
         mean = images @ self.weight / 0.25 / precision + self.error
         return DiagonalNormal(mean=mean, log_std=(-0.5 * precision.log() - self.error).expand_as(mean))
 
-    def infer(self, images: Tensor, cond: Tensor | None, noise: Tensor) -> Inference:
-        posterior = self.posterior(images)
+    def features(self, images: Tensor, cond: Tensor | None) -> list[Tensor]:
+        return [images]
+
+    def infer_from(
+        self, features: Sequence[Tensor], images: Tensor, cond: Tensor | None, noise: Tensor
+    ) -> Inference:
+        posterior = self.posterior(features[0])
         law = Normal(posterior.at(noise) @ self.weight.T, 0.5)
         return Inference(log_likelihood=law.log_prob(images).sum(1), posteriors=(posterior,), noises=(noise,))
 

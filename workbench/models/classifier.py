@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.base import Event, Model, Objective
-from workbench.nn.layers import ChannelNorm, convolution
+from workbench.nn.layers import ChannelNorm, convolution, in_float32
 from workbench.registry import UserError
 from workbench.spec import ClassifierSpec
 
@@ -50,8 +50,7 @@ class Classifier(Model):
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities: images [N, *S] in [-1, 1] -> [N, classes]."""
-        logits: Tensor = self.head(self.features(images))
-        return logits.softmax(dim=1)
+        return in_float32(self.head, self.features(images)).softmax(dim=1)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy in nats: [B]."""

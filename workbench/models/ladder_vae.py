@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import cast
 
@@ -17,10 +17,9 @@ from workbench.models.variational import (
     Inference,
     Labels,
     VariationalModel,
-    in_float32,
     require_sizes,
 )
-from workbench.nn.layers import ChannelNorm, convolution, zeroed
+from workbench.nn.layers import ChannelNorm, convolution, in_float32, zeroed
 from workbench.nn.patches import lowest_sides
 from workbench.nn.towers import DownTower, Flat, ToImage, Unflat
 from workbench.nn.unet import ResidualBlock, double
@@ -111,8 +110,10 @@ class LadderVAE(VariationalModel):
         self.latent_shape = (sum(sizes),)
         self.to_image = ToImage(widths[0], outputs=2 * channels, sides=sides, patch=spec.patch)
 
-    def infer(self, images: Tensor, cond: Tensor | None, noise: Tensor) -> Inference:
-        likelihood, posteriors, noises = self._follow(images, cond, noise)
+    def infer_from(
+        self, features: Sequence[Tensor], images: Tensor, cond: Tensor | None, noise: Tensor
+    ) -> Inference:
+        likelihood, posteriors, noises = self._follow(features, cond, noise)
         return Inference(
             log_likelihood=likelihood.log_prob(images).flatten(1).sum(1),
             posteriors=posteriors,
@@ -121,7 +122,8 @@ class LadderVAE(VariationalModel):
 
     def encode(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """The means [B, Z] of the latents, those of each layer given the means above it."""
-        _, posteriors, _ = self._follow(images, cond, images.new_zeros(len(images), *self.latent_shape))
+        zeros = images.new_zeros(len(images), *self.latent_shape)
+        _, posteriors, _ = self._follow(self.features(images, cond), cond, zeros)
         return torch.cat([self.join(posterior.mean) for posterior in posteriors], dim=1)
 
     def likelihood(self, latents: Tensor, cond: Tensor | None) -> DiscretisedLogistic:
@@ -133,18 +135,17 @@ class LadderVAE(VariationalModel):
         return self.likelihood(latents, cond).median()
 
     def _follow(
-        self, images: Tensor, cond: Tensor | None, noise: Tensor
+        self, features: Sequence[Tensor], cond: Tensor | None, noise: Tensor
     ) -> tuple[DiscretisedLogistic, tuple[DiagonalNormal, ...], tuple[Tensor, ...]]:
         """The likelihood, posteriors and noises of the layers, each posterior given the latents drawn above it."""
         embedding, noises = self.labels(cond), self._parts(noise)
-        features = self.encoder(images, embedding)[::-1]
         posteriors: list[DiagonalNormal] = []
 
         def choose(number: int, level: int, layer: LadderLayer, h: Tensor) -> Tensor:
-            posteriors.append(layer.posterior(h, features[level], embedding))
+            posteriors.append(layer.posterior(h, features[-1 - level], embedding))
             return posteriors[-1].at(noises[number])
 
-        likelihood = self._descend(len(images), embedding, choose)
+        likelihood = self._descend(len(noise), embedding, choose)
         return likelihood, tuple(posteriors), noises
 
     def _descend(self, rows: int, embedding: Tensor | None, choose: Choose) -> DiscretisedLogistic:

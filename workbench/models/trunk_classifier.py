@@ -13,6 +13,7 @@ from workbench.models.classifier import SMOOTHING, shifted
 from workbench.models.diffusion import DiffusionModel
 from workbench.nn.base import Backbone
 from workbench.nn.cost import feature_widths
+from workbench.nn.layers import in_float32
 from workbench.nn.pooling import as_read, pooled
 from workbench.registry import UserError
 from workbench.spec import TrunkClassifierSpec
@@ -61,25 +62,22 @@ class TrunkClassifier(Model):
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities: images [N, *S] in [-1, 1] -> [N, classes]."""
-        return self._logits(images, torch.zeros_like(images)).softmax(dim=1)
+        return in_float32(self.head, self._features(images, torch.zeros_like(images))).softmax(dim=1)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy in nats: [B]."""
         moved = shifted(images, self.spec.shift_pixels, generator)
         noise = torch.randn(moved.shape, generator=generator).to(moved)
-        return F.cross_entropy(
-            self._logits(moved, noise), labels, label_smoothing=SMOOTHING, reduction="none"
-        )
+        logits = self.head(self._features(moved, noise)).float()
+        return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING, reduction="none")
 
     def objectives(self) -> tuple[Objective, ...]:
         return (Objective(name="cross_entropy", loss=self.loss, parameters=self.parameters, unit="nats"),)
 
-    def _logits(self, images: Tensor, noise: Tensor) -> Tensor:
+    def _features(self, images: Tensor, noise: Tensor) -> Tensor:
         denoiser = self.diffusion.preconditioned
         t = torch.tensor(self.spec.time, dtype=torch.float64, device=images.device)
         alpha, sigma = (float(value) for value in denoiser.schedule(t))
         x_t = alpha * images + sigma * noise
         seen = self._backbone.features(*denoiser.inputs(x_t, t), None, self.layers)
-        features = torch.cat([pooled(as_read(seen[name]), 1) for name in self.layers], dim=1)
-        out: Tensor = self.head(features)
-        return out.float()
+        return torch.cat([pooled(as_read(seen[name]), 1) for name in self.layers], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch.nn.functional as F
@@ -14,10 +15,9 @@ from workbench.models.variational import (
     Inference,
     Labels,
     VariationalModel,
-    in_float32,
     require_sizes,
 )
-from workbench.nn.layers import ChannelNorm, convolution, zeroed
+from workbench.nn.layers import ChannelNorm, convolution, in_float32, zeroed
 from workbench.nn.patches import lowest_sides
 from workbench.nn.towers import DownTower, Flat, ToImage, Unflat, UpTower
 from workbench.registry import unknown
@@ -72,8 +72,7 @@ class VAE(VariationalModel):
 
     def posterior(self, images: Tensor, cond: Tensor | None) -> DiagonalNormal:
         """q(z | x) for images [B, *S] and labels [B]."""
-        h = self.encoder(images, self.labels(cond))[-1]
-        return DiagonalNormal.of(in_float32(self.to_posterior, F.silu(self.norm(h))))
+        return self._posterior(self.features(images, cond))
 
     def likelihood(self, latents: Tensor, cond: Tensor | None) -> DiscretisedLogistic:
         """p(x | z) for latents [B, *latent_shape] and labels [B]."""
@@ -81,8 +80,10 @@ class VAE(VariationalModel):
         outputs = in_float32(self.to_image, h)
         return DiscretisedLogistic.of(outputs, levels=self.event.levels, std=self.event.std)
 
-    def infer(self, images: Tensor, cond: Tensor | None, noise: Tensor) -> Inference:
-        posterior = self.posterior(images, cond)
+    def infer_from(
+        self, features: Sequence[Tensor], images: Tensor, cond: Tensor | None, noise: Tensor
+    ) -> Inference:
+        posterior = self._posterior(features)
         likelihood = self.likelihood(posterior.at(noise), cond)
         return Inference(
             log_likelihood=likelihood.log_prob(images).flatten(1).sum(1),
@@ -95,3 +96,6 @@ class VAE(VariationalModel):
 
     def decode(self, latents: Tensor, cond: Tensor | None) -> Tensor:
         return self.likelihood(latents, cond).median()
+
+    def _posterior(self, features: Sequence[Tensor]) -> DiagonalNormal:
+        return DiagonalNormal.of(in_float32(self.to_posterior, F.silu(self.norm(features[-1]))))

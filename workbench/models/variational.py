@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from workbench.models.base import Event, GenerativeModel, Interpolation, LikelihoodKind, Objective, Watch
 from workbench.models.labels import require_no_guidance
+from workbench.nn.towers import DownTower
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import LadderVAESpec, SamplingSpec, VAESpec
@@ -93,6 +95,8 @@ class VariationalModel(GenerativeModel):
     likelihood_kind: LikelihoodKind = "bound"
     interpolation: Interpolation = "spherical"
     latent_shape: tuple[int, ...]
+    labels: Labels
+    encoder: DownTower
 
     def __init__(self, event: Event, *, beta: float, free_bits: float, conditional: bool) -> None:
         super().__init__()
@@ -102,9 +106,20 @@ class VariationalModel(GenerativeModel):
         self.event, self.beta, self.free_nats = event, beta, free_bits * math.log(2)
         self.classes = event.classes if conditional else 0
 
-    @abstractmethod
+    def features(self, images: Tensor, cond: Tensor | None) -> list[Tensor]:
+        """What the encoder sees in images [B, *S] with labels [B]: [B, C, *S_l] of each level, finest first."""
+        features: list[Tensor] = self.encoder(images, self.labels(cond))
+        return features
+
     def infer(self, images: Tensor, cond: Tensor | None, noise: Tensor) -> Inference:
         """One pass for images [B, *S] and labels [B], the latents drawn with noise [B, *latent_shape]."""
+        return self.infer_from(self.features(images, cond), images, cond, noise)
+
+    @abstractmethod
+    def infer_from(
+        self, features: Sequence[Tensor], images: Tensor, cond: Tensor | None, noise: Tensor
+    ) -> Inference:
+        """`infer`, given the `features` of the images: many draws of their latents need these once."""
 
     @abstractmethod
     def encode(self, images: Tensor, cond: Tensor | None) -> Tensor:
@@ -129,8 +144,9 @@ class VariationalModel(GenerativeModel):
         The importance-weighted bound of Burda et al. (2016, eq. 8) with IMPORTANCE_SAMPLES draws, at least as tight as
         that of the objective.
         """
+        features = self.features(images, cond)
         weights = [
-            self.infer(images, cond, self._noise(images, generator)).log_weight()
+            self.infer_from(features, images, cond, self._noise(images, generator)).log_weight()
             for _ in range(IMPORTANCE_SAMPLES)
         ]
         return torch.stack(weights).logsumexp(0) - math.log(IMPORTANCE_SAMPLES)
@@ -176,10 +192,3 @@ def require_sizes(spec: VAESpec | LadderVAESpec) -> None:
     for field, values in sizes.items():
         if not values or min(values) < 1:
             raise UserError(f"model.{field}: {getattr(spec, field)} given; whole numbers from 1 are needed")
-
-
-def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """layer(x) in float32 even under autocast: the grey levels are finer than bf16, and divergences add up."""
-    with torch.autocast(x.device.type, enabled=False):
-        out: Tensor = layer(x.float())
-        return out

@@ -33,6 +33,14 @@ def zeroed(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x) in float32 even under autocast, where bf16 is too coarse: for grey levels, for divergences that add up,
+    for logits that are compared."""
+    with torch.autocast(x.device.type, enabled=False):
+        out: Tensor = layer(x.float())
+        return out
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of each position (Ba et al., 2016), as in ConvNeXt: [B, C, *S] -> same.
 

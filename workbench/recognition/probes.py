@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from workbench.recognition.readouts import Probe, logistic, logistic_path, mlp_path, neighbours
+from workbench.recognition.readouts import Neighbours, Probe, logistic, logistic_path, mlp_path
 from workbench.registry import UserError, look_up
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -81,9 +81,16 @@ def _logistic(
 def _neighbours(
     train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor, classes: int, seed: int
 ) -> Fitted:
+    among = Neighbours.of(train, labels, classes)
     counts = tuple(count for count in NEIGHBOURS if count <= len(train))
-    probes = zip(counts, neighbours(train, labels, counts, classes), strict=True)
-    return _best(probes, validation, validation_labels)
+    nearest = among.nearest(validation, max(counts))  # once: those of fewer neighbours are the first of them
+    reached = {count: accuracy(among.scores(nearest[:, :count]), validation_labels) for count in counts}
+    best = max(reached, key=lambda count: reached[count])  # of equals the first
+    return Fitted(
+        probe=lambda features: among.scores(among.nearest(features, best)),
+        choice=float(best),
+        validation_accuracy=reached[best],
+    )
 
 
 def _mlp(

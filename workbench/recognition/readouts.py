@@ -85,28 +85,35 @@ def logistic(train: Tensor, labels: Tensor, strength: float) -> Probe:
     return next(logistic_path(train, labels, (strength,)))
 
 
-def neighbours(train: Tensor, labels: Tensor, counts: Sequence[int], classes: int) -> tuple[Probe, ...]:
-    """The votes of the nearest training rows by the cosine of standardised features, one probe for each of `counts`.
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """The nearest training rows by the cosine of standardised features: the `known` rows [D, N] of unit length and
+    their `votes` [N, classes]."""
 
-    Of equal votes those of the nearer neighbours count more.
-    """
-    standard = Standardised.of(train)
-    known = F.normalize(standard(train)).T  # [D, N]
-    votes = F.one_hot(labels, classes).float()
+    standard: Standardised
+    known: Tensor
+    votes: Tensor
 
-    def probe(count: int) -> Probe:
+    @classmethod
+    def of(cls, train: Tensor, labels: Tensor, classes: int) -> Neighbours:
+        """Those among training rows [N, D] with labels [N]."""
+        standard = Standardised.of(train)
+        known = F.normalize(standard(train)).T
+        return cls(standard=standard, known=known, votes=F.one_hot(labels, classes).float())
+
+    def nearest(self, features: Tensor, count: int) -> Tensor:
+        """The `count` nearest of each row [M, D], the nearest first: int64 [M, count]."""
+        parts = [
+            (F.normalize(rows) @ self.known).topk(count, dim=1).indices
+            for rows in self.standard(features).split(NEIGHBOUR_ROWS)
+        ]
+        return torch.cat(parts)
+
+    def scores(self, nearest: Tensor) -> Tensor:
+        """The votes of neighbours [M, count]: [M, classes]. Of equal votes those of the nearer ones count more."""
+        count = nearest.shape[1]
         nearness = 1 - 1e-3 * torch.arange(count) / count  # breaks ties, and nothing else
-
-        def scores(features: Tensor) -> Tensor:
-            parts = []
-            for rows in standard(features).split(NEIGHBOUR_ROWS):
-                nearest = (F.normalize(rows) @ known).topk(count, dim=1).indices  # [n, count]
-                parts.append(torch.einsum("nkc,k->nc", votes[nearest], nearness) / count)
-            return torch.cat(parts)
-
-        return scores
-
-    return tuple(probe(min(count, len(train))) for count in counts)
+        return torch.einsum("nkc,k->nc", self.votes[nearest], nearness) / count
 
 
 def mlp_path(train: Tensor, labels: Tensor, classes: int, every: int, seed: int) -> Iterator[Probe]:

@@ -105,6 +105,11 @@ def test_features_are_what_forward_computes(name: str) -> None:
         handle = block.register_forward_hook(lambda module, args, out: out * 0)
         assert not net.features(*given, names=[last])[last].any()
         handle.remove()
+        behind: list[str] = []  # what is computed behind the block that was asked for
+        for later in net.feature_names[1:]:
+            net.get_submodule(later).register_forward_hook(lambda *_, name=later: behind.append(name))
+        first = net.feature_names[0]
+        assert torch.equal(net.features(*given, names=[first])[first], seen[first]) and not behind
     assert all(feature.shape[0] == 4 and feature.ndim == 4 for feature in seen.values())
     with pytest.raises(UserError, match="nowhere"):
         net.features(*given, names=["nowhere"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
@@ -66,7 +67,8 @@ class Backbone(nn.Module, ABC):
     def features(
         self, x: Tensor, noise_level: Tensor, labels: Tensor | None, names: Iterable[str]
     ) -> dict[str, Tensor]:
-        """The activations [B, D, *G] of the blocks `names` in one pass, D and the grid G being the block's own.
+        """The activations [B, D, *G] of the blocks `names` in one pass, D and the grid G being the block's own. What
+        lies behind the last of them is not computed.
 
         Raises UserError for a name that is not in `feature_names`.
         """
@@ -78,6 +80,13 @@ class Backbone(nn.Module, ABC):
         def keep(name: str, activation: Tensor) -> None:
             if name in wanted:
                 found[name] = activation
+                if len(found) == len(wanted):
+                    raise _AllSeen
 
-        self(x, noise_level, labels, keep)
+        with contextlib.suppress(_AllSeen):
+            self(x, noise_level, labels, keep)
         return found
+
+
+class _AllSeen(Exception):
+    """Ends a pass through a network behind the last block that was asked for."""

@@ -37,12 +37,12 @@ class Effort:
     draws: int = 3
     bayes_rows: int = 1_000
     pairs: int = 64
-    corrupted_rows: int = 200
+    corrupted_rows: int = 100
 
 
 EFFORTS: dict[Scale, Effort] = {
     "smoke": Effort(grid_rows=128, draws=1, bayes_rows=24, pairs=4, corrupted_rows=16),
-    "quick": Effort(grid_rows=1_000, bayes_rows=500, corrupted_rows=100),
+    "quick": Effort(grid_rows=1_000, bayes_rows=500),
     "standard": Effort(),
     "full": Effort(grid_rows=20_000, draws=5, bayes_rows=5_000, corrupted_rows=5_000),
 }
@@ -142,6 +142,11 @@ def _at(features: FeatureSpec, share: float) -> FeatureSpec:
     return replace(features, source=checkpoint(features.source, share))
 
 
+def _of_few(features: FeatureSpec) -> FeatureSpec:
+    """The activations of few training rows, and of clean images alone."""
+    return replace(features, train_share=FEW, times=FEW_TIMES, corrupted_rows=0)
+
+
 def _untrained(data: DataSpec, scale: Scale) -> FeatureSpec:
     # Of the earliest checkpoint, since its weights are drawn anew.
     return replace(_at(_activations(data, scale), min(CHECKPOINTS.values())), untrained=True)
@@ -155,7 +160,7 @@ def _early(share: float) -> _Build:
     """A readout of the features of a checkpoint, beside what that checkpoint draws."""
 
     def build(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
-        features = replace(_at(_activations(data, scale), share), train_share=FEW, times=FEW_TIMES)
+        features = _of_few(_at(_activations(data, scale), share))
         assert features.source is not None
         drawn = family(data, scale, family=DENOISER)
         assert isinstance(drawn.measures, MeasureSpec)
@@ -187,13 +192,8 @@ def _bayes_misled(data: DataSpec, scale: Scale, labelled: float) -> BayesSpec:
 
 
 def _readout_misled(data: DataSpec, scale: Scale, labelled: float) -> ReadoutSpec:
-    features = replace(
-        _activations(data, scale),
-        source=_without_labels(data, scale, DENOISER, MISLED_BUDGET),
-        train_share=FEW,
-        times=FEW_TIMES,
-        corrupted_rows=0,
-    )
+    source = _without_labels(data, scale, DENOISER, MISLED_BUDGET)
+    features = _of_few(replace(_activations(data, scale), source=source))
     return ReadoutSpec(features=features, labelled=labelled)
 
 

@@ -210,6 +210,6 @@ STUDY = Study(
             "linear variance-preserving schedule, was right 1.8 points less often by features, 2.3 by Bayes' rule of "
             "300 images, one seed."
         ),
-        "Features are of one network, trained for a minute or two; of earlier checkpoints the rate has not decayed.",
+        "Features are of one network, trained for a minute at most; of earlier checkpoints the rate has not decayed.",
     ),
 )

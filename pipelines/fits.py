@@ -169,7 +169,8 @@ def gradient_variation(history: Sequence[Mapping[str, float]]) -> dict[str, floa
 def accuracies(
     spec: FitSpec, weights: Mapping[str, Tensor], data: Dataset, execution: Execution
 ) -> dict[str, float]:
-    """For a classifier its accuracy on the splits that it was not trained on, else nothing."""
+    """For a classifier its accuracy on the splits that it was not trained on, in the arithmetic of training; else
+    nothing."""
     judge = restore(spec.model, Event.of(data), dict(weights))
     if not isinstance(judge, Classifies):
         return {}

@@ -79,9 +79,9 @@ STUDY = Study(
         "differently: at equal parameters and images, at equal FLOPs and images, and at equal seconds on one core, in "
         "which a network of slow operations sees fewer images. At equal FLOPs there are networks of about half and of "
         "twice the cost besides. Each backbone has the best of four learning rates on its data set, chosen by the "
-        "distance of what it draws from the validation split after a shorter fit. The U-Net is the same fit in all "
-        "three; so is that with transformers, which meets its parameters and its FLOPs alike, but for a few images at "
-        "equal seconds."
+        "distance of what it draws from the validation split after a fit of about that length or shorter. The U-Net is "
+        "the same fit in all three; so is that with transformers, which meets its parameters and its FLOPs alike, but "
+        "for a few images at equal seconds."
     ),
     preset="network",
     arms=(
@@ -127,7 +127,7 @@ STUDY = Study(
         catches_up("seconds"),
     ),
     caveats=(
-        "Small networks, and minutes of training: nothing is said about large networks and long training.",
+        "Small networks, and seconds or minutes of training: nothing is said about large networks and long training.",
         "Three sizes at equal FLOPs alone; at equal parameters and at equal seconds there is the middle one.",
         (
             "Widths and depths follow from the cost, within a tenth, at half the FLOPs within 15 %; where one came out "

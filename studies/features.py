@@ -56,9 +56,9 @@ STUDY = Study(
         "The diffusion model is that of flow matching, along the straight path from image to noise. "
         "Readouts are trained on frozen features of a model that saw all training images and not one label. Layer, "
         "noise level, grid and the strength of regularisation are chosen on the validation split. Supervised "
-        "networks see the labelled images alone; where they see all, for as long as the diffusion model was trained, "
-        "one for three times as long. Generative classifiers take the class under which the model finds the image most "
-        "probable. Errors are those of test images that no choice was made on."
+        "networks see the labelled images alone; where they see all, for as long as the model whose features are "
+        "read was trained, one for three times as long. Generative classifiers take the class under which the model "
+        "finds the image most probable. Errors are those of test images that no choice was made on."
     ),
     preset="method",
     arms=(
@@ -192,7 +192,8 @@ STUDY = Study(
         "Layer and noise level are chosen by some thousands of training labels even where a readout learns from few.",
         "They and regularisation are chosen by all validation labels; pixels and CNNs choose less or nothing.",
         "Principal components are 64 and latents of the VAE 32, where a layer has up to some thousand activations.",
-        "Robustness is seen on 100 test images, the same for all seeds: intervals do not tell of others.",
+        "Robustness is seen on few test images, 100 but for large runs, the same for all seeds.",
+        "Models that are asked by Bayes' rule are trained for twice as long as those whose features are read.",
         "What pretraining costs is not counted against fine-tuning; the CNN of equal cost is for frozen features.",
         "A flow tells an image's density at one draw of noise, a VAE at 8 of latents, diffusion at up to 64 pairs.",
         "Of small data sets the least shares are the same few labels: four of each class are always there.",
@@ -210,6 +211,7 @@ STUDY = Study(
             "linear variance-preserving schedule, was right 1.8 points less often by features, 2.3 by Bayes' rule of "
             "300 images, one seed."
         ),
-        "Features are of one network, trained for a minute at most; of earlier checkpoints the rate has not decayed.",
+        "Features are of one network, trained for half as long as a family in the comparison of families.",
+        "The learning rate of earlier checkpoints has not decayed.",
     ),
 )

@@ -121,8 +121,8 @@ STUDY = Study(
         "Equal seconds on one core of one machine; another machine has other speeds and would set other budgets.",
         "The autoregressive flow models noised images, DDPM noise below one grey level: their bits are not alike.",
         (
-            "Learning rates are the best, or nearly, of three or four each after half of the training on digits, a "
-            "quarter on larger images, with one seed; widths are those found on earlier and shorter fits."
+            "Learning rates are the best, or nearly, of three to five each, with one seed: on digits after half of the "
+            "training, on larger images those of Fashion-MNIST, after a quarter; widths are of earlier, shorter fits."
         ),
         (
             "Batches are those of 16 to 128 that drew best by CNN features, with one seed, on the validation split: on "

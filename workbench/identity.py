@@ -16,7 +16,8 @@ from typing import Any
 REVISIONS: dict[str, int] = {
     "BackboneSpec": 2,  # the last layer does not start at zero
     "FeatureSpec.of=activations": 2,  # read behind a norm and SiLU
-    "TrunkClassifierSpec": 2,  # the same
+    "SupervisedSpec": 2,  # classes are told in the arithmetic of training
+    "TrunkClassifierSpec": 2,  # as activations
 }
 
 

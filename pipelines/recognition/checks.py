@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 CORRUPTED_SETS = 12  # four corruptions at three severities
 PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
+BOUND = 4.5  # evaluations by a VAE for its bound: images are encoded once, their latents decoded eight times
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 LAYERS = 5  # of the default network
 CELL_SECONDS = 2e-4  # a training row, of a linear readout of one penalty
-READOUT_SECONDS = 1.5e-3  # a training row, of a readout and the choice of its penalty
+READOUT_SECONDS = 1.5e-3  # a training row, of a linear readout and the choice of its penalty
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 
@@ -50,7 +51,8 @@ def check(spec: FeatureSpec | RecognitionSpec, event: Event) -> None:
 
 
 def rows_looked_at(spec: FeatureSpec, dataset: Dataset) -> float:
-    """Rows that go through the network for the features of a data set; none where there is no network."""
+    """Rows that go through the network for the features of a data set, as if each went through all of it; none where
+    there is no network."""
     if spec.source is None:
         return 0.0
     rows = spec.train_share * len(dataset.train) + len(dataset.validation) + len(dataset.test)
@@ -69,7 +71,9 @@ def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
     if isinstance(by, SupervisedSpec):
         return float(len(dataset.test) + CORRUPTED_SETS * by.corrupted_rows)
     rows = (by.rows + CORRUPTED_SETS * by.corrupted_rows) * len(dataset.classes)
-    return rows * (PRUNED * by.pairs if isinstance(by.fit.model, DiffusionSpec) else 1.0)
+    if isinstance(by.fit.model, DiffusionSpec):
+        return rows * PRUNED * by.pairs
+    return rows * (BOUND if isinstance(by.fit.model, VAESpec) else 1.0)
 
 
 def readout_seconds(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> float:

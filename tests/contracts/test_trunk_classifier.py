@@ -99,6 +99,11 @@ def test_probabilities_are_such_and_do_not_depend_on_chance() -> None:
     first = model.probabilities(x)
     torch.testing.assert_close(first.sum(1), torch.ones(5))
     assert torch.equal(first, model.probabilities(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = model.probabilities(x)
+    assert reduced.dtype == torch.float32  # logits of bf16 would be told apart by steps of a hundredth
+    torch.testing.assert_close(reduced.sum(1), torch.ones(5), rtol=0, atol=1e-6)
+    torch.testing.assert_close(reduced, first, rtol=0.1, atol=0.01)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

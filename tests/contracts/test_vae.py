@@ -17,7 +17,13 @@ from toy import halves, trained
 from workbench.data import to_float
 from workbench.models import VAE, Event, HasLatent, HasLikelihood, LadderVAE, Watch, build, restore
 from workbench.models.likelihood import DiscretisedLogistic
-from workbench.models.variational import DiagonalNormal, Inference, VariationalModel, charged
+from workbench.models.variational import (
+    IMPORTANCE_SAMPLES,
+    DiagonalNormal,
+    Inference,
+    VariationalModel,
+    charged,
+)
 from workbench.registry import UserError
 from workbench.rng import Draws, stream
 from workbench.spec import (
@@ -188,6 +194,20 @@ def test_a_fresh_posterior_is_the_prior(name: str) -> None:
     trained = model_of(FAMILIES[name])
     seen = trained.infer(x, torch.zeros(4, dtype=torch.int64), normal(4, *trained.latent_shape))
     assert all(bool((divergences > 0).all()) for divergences in seen.divergences())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_many_draws_of_latents_take_one_encoding(name: str) -> None:
+    model, x, labels = model_of(FAMILIES[name]), images_of(EVENT, 4), torch.tensor([0, 1, 0, 1])
+    encoded: list[int] = []
+    model.encoder.register_forward_hook(lambda module, inputs, out: encoded.append(len(inputs[0])))
+    found, draws = model.log_prob(x, labels, stream(0, "x")), stream(0, "x")
+    assert encoded == [4]
+    one_by_one = [
+        model.infer(x, labels, model._noise(x, draws)).log_weight() for _ in range(IMPORTANCE_SAMPLES)
+    ]
+    expected = torch.stack(one_by_one).logsumexp(0) - math.log(IMPORTANCE_SAMPLES)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

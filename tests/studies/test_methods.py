@@ -10,7 +10,16 @@ from workbench.identity import key
 from workbench.presets.families import family
 from workbench.presets.methods import CHECKPOINTS, DENOISER, FEWEST, LONGER, METHODS, method
 from workbench.registry import UserError
-from workbench.spec import DataSpec, FitSpec, ReadoutSpec, SupervisedSpec, data_of, fit_of, with_seed
+from workbench.spec import (
+    DataSpec,
+    FitSpec,
+    ReadoutSpec,
+    SupervisedSpec,
+    TrunkClassifierSpec,
+    data_of,
+    fit_of,
+    with_seed,
+)
 
 ARMS = studies.study("features").arms
 
@@ -78,6 +87,8 @@ def test_the_trunk_from_scratch_differs_in_its_start_alone() -> None:
     assert isinstance(one, SupervisedSpec) and isinstance(other, SupervisedSpec)
     assert one.fit.budget == other.fit.budget and one.fit.optimiser == other.fit.optimiser
     assert one.fit.model != other.fit.model
+    assert isinstance(one.fit.model, TrunkClassifierSpec) and one.fit.model.start is not None
+    assert one.fit.budget == one.fit.model.start.budget
 
 
 def test_misled_methods_are_trained_and_tried_with_a_shortcut() -> None:

@@ -20,6 +20,10 @@ def ignore(name: str, activation: Tensor) -> None:
     """The record that keeps nothing."""
 
 
+class _AllSeen(Exception):
+    """Ends a pass through a network behind the last block that was asked for."""
+
+
 class Backbone(nn.Module, ABC):
     """Network (x [B, C, *S], noise_level [B], labels [B] or None) -> [B, outputs, *S], of unit variance in and out.
 
@@ -86,7 +90,3 @@ class Backbone(nn.Module, ABC):
         with contextlib.suppress(_AllSeen):
             self(x, noise_level, labels, keep)
         return found
-
-
-class _AllSeen(Exception):
-    """Ends a pass through a network behind the last block that was asked for."""

@@ -89,7 +89,7 @@ _SPEED: dict[str, dict[str, dict[int, int]]] = {
 # autoencoders were not tried anew, nor any in longer trainings. On digits the best of four each, after the half of
 # `quick`. On other threads, from a quarter to twice these, none drew nearer by more than a tenth
 # (`benchmarks/results/rates-why_diffusion-digits.md`; without latent diffusion, whose highest was the best).
-# On Fashion-MNIST the lowest that drew within a tenth of the best, of three or four each after a quarter of `standard`,
+# On Fashion-MNIST the lowest that drew within a tenth of the best, of three to five each after a quarter of `standard`,
 # since long trainings want lower rates. From 2 thousandths upwards: diffusion 11.0, 9.9, 11.0, flow matching 9.9, 8.0,
 # 8.2, DDPM 91, 54, 47, 52, the VAE 43, 27, 23, 26, the ladder VAE 14.1, 11.5, 10.8, 10.3, the coupling flow 36, 29, 24,
 # 23, latent diffusion 9.9, 10.0, 10.5; from 3 the autoregressive flow 75, 57, 34, 33; from a half the GAN 26, 24, 23,

@@ -42,8 +42,8 @@ class Arguments:
     """CPU threads; 0: as many as there are CPUs."""
     judge_images: int = 150_000
     """Training images of each of the two judging classifiers."""
-    only: str = ""
-    """Only contenders whose names contain this."""
+    only: tuple[str, ...] = ()
+    """Only contenders whose names contain one of these; none: all."""
     out: Path = RESULTS
     """Folder for the table as Markdown and JSON."""
 
@@ -71,11 +71,12 @@ def planned(arguments: Arguments) -> list[tuple[Contender, float]]:
     """The contenders asked for, with the seconds that each is trained. Raises UserError for a name that none has."""
     every = [(one, arguments.seconds) for one in contenders(servers.state_directory() / "peers")]
     every.append((Workbench(), arguments.seconds / REACHED_IN))
-    chosen = [(one, seconds) for one, seconds in every if arguments.only in one.name]
-    if not chosen:
-        known = "; ".join(dict.fromkeys(one.name for one, _ in every))
-        raise UserError(f"only: {arguments.only!r} given; contenders are {known}")
-    return chosen
+    for part in arguments.only:
+        if not any(part in one.name for one, _ in every):
+            known = "; ".join(dict.fromkeys(one.name for one, _ in every))
+            raise UserError(f"only: {part!r} given; contenders are {known}")
+    wanted = arguments.only or ("",)
+    return [(one, seconds) for one, seconds in every if any(part in one.name for part in wanted)]
 
 
 def main() -> int:

@@ -84,11 +84,13 @@ def test_peers_are_compared_by_the_best_of_them() -> None:
 
 
 def test_a_contender_that_is_not_there_is_told_before_anything_is_trained() -> None:
-    assert len(planned(peers.Arguments(only="workbench"))) == 2
+    assert len(planned(peers.Arguments(only=("workbench",)))) == 2
+    some = [one.name for one, _ in planned(peers.Arguments(only=("workbench", "0.001")))]
+    assert some == ["workbench", "diffusers, autocast, rate 0.001", "workbench"]
     with pytest.raises(
         UserError, match=r"only: 'worbench' given; contenders are workbench; diffusers, float32"
     ):
-        planned(peers.Arguments(only="worbench"))
+        planned(peers.Arguments(only=("diffusers", "worbench")))
 
 
 @pytest.mark.parametrize("data", ["digits", "fashion_mnist"])

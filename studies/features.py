@@ -192,7 +192,7 @@ STUDY = Study(
         "Layer and noise level are chosen by some thousands of training labels even where a readout learns from few.",
         "They and regularisation are chosen by all validation labels; pixels and CNNs choose less or nothing.",
         "Principal components are 64 and latents of the VAE 32, where a layer has up to some thousand activations.",
-        "Robustness is seen on few test images, 100 but for large runs, the same for all seeds.",
+        "Robustness is seen on few test images, the same for all seeds: intervals do not tell of others.",
         "Models that are asked by Bayes' rule are trained for twice as long as those whose features are read.",
         "What pretraining costs is not counted against fine-tuning; the CNN of equal cost is for frozen features.",
         "A flow tells an image's density at one draw of noise, a VAE at 8 of latents, diffusion at up to 64 pairs.",

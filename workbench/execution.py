@@ -17,7 +17,9 @@ from torch import nn
 _Module = TypeVar("_Module", bound=nn.Module)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt(3)
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = (
+    256 << 20
+)  # the least that brings all of the gain; a process holds up to so much more than it uses
 BATCH_VALUES = 200_000  # a batch of images of about this many values is quickest on a CPU
 
 
@@ -40,8 +42,7 @@ def keep_freed_memory() -> bool:
     """Let this process use freed blocks of up to KEPT_BYTES again; returns whether its C library can be told so.
 
     glibc maps each block above 32 MiB anew and gives it back when freed, so that the kernel clears every page of large
-    activations again and again. Kept, on Fashion-MNIST and one core, the float32 judge sees 1.7 times the images a
-    second, DiT and U-ViT of the parameters of `backbones` draw 1.7 and 1.5 times, DiT is trained on 1.15 times as many.
+    activations again and again (gains: `benchmarks/results/memory.md`).
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return False

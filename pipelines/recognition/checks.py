@@ -11,6 +11,7 @@ from workbench.spec import (
     DiffusionSpec,
     FeatureSpec,
     GANSpec,
+    LadderVAESpec,
     LatentDiffusionSpec,
     ModelSpec,
     ReadoutSpec,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 CORRUPTED_SETS = 12  # four corruptions at three severities
 PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
-BOUND = 4.5  # evaluations by a VAE for its bound: images are encoded once, their latents decoded eight times
+BOUND_PASSES = 4.5  # through a VAE, for its bound: images are encoded once, their latents decoded eight times
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 LAYERS = 5  # of the default network
 CELL_SECONDS = 2e-4  # a training row, of a linear readout of one penalty
@@ -73,7 +74,7 @@ def rows_told(spec: RecognitionSpec, dataset: Dataset) -> float:
     rows = (by.rows + CORRUPTED_SETS * by.corrupted_rows) * len(dataset.classes)
     if isinstance(by.fit.model, DiffusionSpec):
         return rows * PRUNED * by.pairs
-    return rows * (BOUND if isinstance(by.fit.model, VAESpec) else 1.0)
+    return rows * (BOUND_PASSES if isinstance(by.fit.model, (VAESpec, LadderVAESpec)) else 1.0)
 
 
 def readout_seconds(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> float:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import studies
-from benchmarks import last_layer, limit, peers, rates, timing
+from benchmarks import last_layer, limit, memory, peers, rates, timing
 from benchmarks.judges import JUDGES, Judges
 from benchmarks.peers import compared, planned
 from benchmarks.report import Report, Row, markdown
@@ -20,7 +20,7 @@ from benchmarks.train import default_fit, flops_per_image
 from workbench.data import load
 from workbench.execution import Execution
 from workbench.expansion import expand
-from workbench.nn import backbone
+from workbench.nn import BACKBONES, backbone
 from workbench.presets.common import SOLVER
 from workbench.registry import UserError
 from workbench.spec import BackboneSpec, DataSpec, FitSpec, TrialSpec, VAESpec, with_fields
@@ -57,6 +57,18 @@ def test_a_report_says_what_where_and_how(tmp_path: Path, capsys: pytest.Capture
     assert "| case | images/s |\n| :-- | --: |\n| a | 1,234 |" in text
     assert "python -m benchmarks.some" in text
     assert json.loads((tmp_path / "some.json").read_text())["rows"] == report.rows
+
+
+def test_memory_is_timed_on_the_judge_and_every_backbone() -> None:
+    cases = memory.cases(Execution())
+    assert {name for name in cases if "evaluation" in name} == {
+        f"{name}, an evaluation" for name in BACKBONES
+    }
+    rows, call = cases["dit, a training step"]
+    assert rows == memory.TRAINED_ROWS
+    call()
+    with pytest.raises(UserError, match="rounds: 0 given"):
+        memory.check(memory.Arguments(rounds=0))
 
 
 def test_numbers_are_shown_to_three_digits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+import statistics
 
 import torch
 
@@ -20,5 +21,5 @@ def faults_of_a_large_block() -> int:
 def test_large_blocks_are_used_again_where_the_c_library_can_be_told() -> None:
     assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
     if keep_freed_memory():
-        faults_of_a_large_block()
-        assert faults_of_a_large_block() < 1_000  # of 16,384
+        # Small blocks come to lie between large ones at first, so that the heap takes some calls to settle.
+        assert statistics.median(faults_of_a_large_block() for _ in range(40)) < 1_000  # of 16,384

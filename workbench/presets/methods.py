@@ -61,9 +61,8 @@ DENOISER = "flow_matching"
 FEATURES_BUDGET = 1 / 2
 FEW = 0.1  # of the training rows, where a readout is to see no more labels
 FEW_TIMES = (0.005, 0.05, 0.2)  # noise levels to choose from, where readouts see few rows
-MISLED_BUDGET = (
-    1 / 4
-)  # of the seconds of a family, or of features, where a shortcut is seen: it is learned at once
+# Of the seconds of a family, or of features, where a shortcut is to be seen: it is learned at once.
+MISLED_BUDGET = 1 / 4
 CHECKPOINTS = {  # of the diffusion model, after these shares of its training
     "diffusion_last": 1.0,
     "diffusion_half": 1 / 2,

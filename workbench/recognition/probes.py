@@ -75,7 +75,7 @@ def _logistic(
     train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor, classes: int, seed: int
 ) -> Fitted:
     probes = zip(STRENGTHS, logistic_path(train, labels, STRENGTHS), strict=True)
-    return _best(probes, validation, validation_labels)
+    return _best(((choice, probe, probe(validation)) for choice, probe in probes), validation_labels)
 
 
 def _neighbours(
@@ -84,12 +84,8 @@ def _neighbours(
     among = Neighbours.of(train, labels, classes)
     counts = tuple(count for count in NEIGHBOURS if count <= len(train))
     nearest = among.nearest(validation, max(counts))  # once: those of fewer neighbours are the first of them
-    reached = {count: accuracy(among.scores(nearest[:, :count]), validation_labels) for count in counts}
-    best = max(reached, key=lambda count: reached[count])  # of equals the first
-    return Fitted(
-        probe=lambda features: among.scores(among.nearest(features, best)),
-        choice=float(best),
-        validation_accuracy=reached[best],
+    return _best(
+        ((count, among.probe(count), among.scores(nearest[:, :count])) for count in counts), validation_labels
     )
 
 
@@ -112,15 +108,12 @@ def _mlp(
     return best
 
 
-def _best(probes: Iterable[tuple[float, Probe]], validation: Tensor, validation_labels: Tensor) -> Fitted:
-    """The probe of the highest validation accuracy, of equals the first."""
+def _best(candidates: Iterable[tuple[float, Probe, Tensor]], validation_labels: Tensor) -> Fitted:
+    """Of choices, their probes and the scores that these give validation rows, the one of the highest accuracy, of
+    equals the first."""
     fitted = (
-        Fitted(
-            probe=probe,
-            choice=float(choice),
-            validation_accuracy=accuracy(probe(validation), validation_labels),
-        )
-        for choice, probe in probes
+        Fitted(probe=probe, choice=float(choice), validation_accuracy=accuracy(scores, validation_labels))
+        for choice, probe, scores in candidates
     )
     return max(fitted, key=lambda candidate: candidate.validation_accuracy)
 

@@ -115,6 +115,10 @@ class Neighbours:
         nearness = 1 - 1e-3 * torch.arange(count) / count  # breaks ties, and nothing else
         return torch.einsum("nkc,k->nc", self.votes[nearest], nearness) / count
 
+    def probe(self, count: int) -> Probe:
+        """The votes of the `count` nearest as a probe."""
+        return lambda features: self.scores(self.nearest(features, count))
+
 
 def mlp_path(train: Tensor, labels: Tensor, classes: int, every: int, seed: int) -> Iterator[Probe]:
     """One hidden layer of HIDDEN rectified units on standardised features, trained by AdamW: as it stands after each

@@ -21,6 +21,7 @@ from workbench.data import Dataset, load
 from workbench.execution import Execution
 from workbench.models import DiffusionModel, Event, restore
 from workbench.presets.common import SOLVER, continuous
+from workbench.registry import UserError
 from workbench.spec import DataSpec, FitSpec, Scale, with_seed
 
 PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
@@ -58,6 +59,10 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
+        if len(set(arguments.seeds)) < 2:
+            raise UserError(
+                f"seeds: {arguments.seeds} given; two different ones are needed to tell their spread"
+            )
         best = Execution.best(threads=arguments.threads or torch.get_num_threads())
         spec = DataSpec(name=arguments.data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"
@@ -65,6 +70,7 @@ def main() -> int:
         judges = Judges(spec, data, arguments.rows, best)
         report = Report(
             name="precision",
+            of=arguments.data,
             title=f"Quality in bf16 and in float32: {arguments.data}",
             how="The default network trained and drawn from in each precision, with the same initial weights, batches "
             f"and noise for a seed; {arguments.rows:,} images in {SOLVER.nfe} evaluations.",

@@ -86,7 +86,7 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fit of a study, the arms that share its network, and how it is drawn from."""
+    """A fit of a study, the arms that share its network, its own first, and how it is drawn from."""
 
     arms: tuple[Arm, ...]
     fit: FitSpec
@@ -109,8 +109,8 @@ def candidates(study: Study, data: DataSpec, scale: Scale, seed: int) -> list[Ca
             sampling=SOLVER if isinstance(fit.model, DiffusionSpec) else spec.sampling,
         )
         known = found.get(alike, replace(one, arms=()))
-        longest = max(known, one, key=lambda candidate: candidate.fit.budget.images_seen)
-        found[alike] = replace(longest, arms=(*known.arms, trial.arm))
+        longest, other = sorted((known, one), key=lambda c: c.fit.budget.images_seen, reverse=True)
+        found[alike] = replace(longest, arms=(*longest.arms, *other.arms))
     return list(found.values())
 
 

@@ -25,6 +25,8 @@ def section(source: Source, study: Study, rows: pd.DataFrame, axes: Axes, facet:
     if not architecture.applies(axes):
         return
     done = finished(rows)
+    if done.empty:
+        return
     scale = next(one for one in SCALES if one == done["scale"].iloc[0])
     sample = gallery.samples(source, str(done["run_id"].iloc[-1]))
     if sample is None:

@@ -53,7 +53,7 @@ def verdicts(study: Study, network: pd.DataFrame) -> None:
                         alt=f"{claim.text} {decision.answer}: {shown}, claimed {words.claimed(claim)}",
                     )
     st.caption(
-        "Shaded: what was claimed before the study was run. Point and bar: mean over seeds and its 95 % interval; "
+        "Shaded: what was claimed. Point and bar: mean over seeds and its 95 % interval; "
         "ticks: each seed. Each interval stands for its claim alone."
     )
 

@@ -188,7 +188,7 @@ def _way(source: Source, rows: pd.DataFrame, axes: Axes, names: list[str], x: fl
     run_id = axes_module.run_of(rows, axes, name, x, seed)
     found = trajectory(source, run_id) if run_id else None
     if found is None or row >= found.x_t.shape[1]:
-        st.caption("This trial stored no trajectory: its rows were drawn in one pass, or could not be read.")
+        st.caption("There is no trajectory of this trial: its family keeps none, or it could not be read.")
         return
     st.image(
         pictures.way(found, row, side=SIDE),

@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import words
 from dashboard.source import Source
 from pipelines.axes import Axes, measures_of
-from pipelines.names import experiment_page, run_page
+from pipelines.names import experiment_page, run_page, study_command
 from pipelines.vocabulary import SAMPLERS, axis_title, measure
 from workbench.spec import Study
 
@@ -82,6 +81,9 @@ def trials(source: Source, study: Study, rows: pd.DataFrame, axes: Axes) -> None
         )
         text = st.text_input("Contains", key="contains", placeholder="name or reason", width=220)
     found = filtered(rows, axes, wanted, status, panel, text)
+    if found.empty:
+        st.caption("No trial is like that.")
+        return
     experiment = experiment_id(source, study.name)
     measures = [*measures_of(study, found), *(name for name in MEASURED if name in found)]
     measures = [name for name in measures if name not in COST]
@@ -147,7 +149,7 @@ def reproduce(source: Source, study: Study, network: pd.DataFrame, data: str, sc
     """The command that makes these results again, the executions that made them, and the way into MLflow."""
     st.header("Make it again", anchor="again")
     seeds = sorted(int(seed) for seed in network["seed"].dropna().unique())
-    st.code(words.command(study, data, scale, seeds), language="bash")
+    st.code(study_command(study.name, data, scale, seeds), language="bash")
     st.caption(
         "Trials that are done are found and not run again; the same command goes on after an interruption."
     )

@@ -50,6 +50,8 @@ def watch(source: Source, names: list[str]) -> None:
 
 def _progress(source: Source, name: str, execution: pd.Series) -> None:
     table = verdict.at(source.trials(name), str(execution["data"]), str(execution["scale"]))
+    seeds = [int(word) for word in str(execution["seeds"]).split()]
+    table = table[table["seed"].isin(seeds) | (table["panel"] == "oracle")]
     done = int((table["status"] == "FINISHED").sum())
     failed = int((table["status"] == "FAILED").sum())
     total = int(execution["trials"]) if pd.notna(execution.get("trials")) else 0

@@ -54,7 +54,7 @@ def _layers(kept: pd.DataFrame, look: dict[str, Look]) -> None:
         charts.layers_chart(choices[name], classes),
         alt="Validation accuracy of a linear readout by layer and noise level, and a map of the features of a cell",
     )
-    st.caption(charts.LAYERS)
+    st.caption(f"{charts.LAYERS} Click a cell to see validation images by its features on the right.")
 
 
 def _training(rows: pd.DataFrame, axes: Axes, look: dict[str, Look]) -> None:
@@ -129,4 +129,4 @@ def _corruptions(kept: pd.DataFrame, look: dict[str, Look]) -> None:
         charts.corruptions_chart(rows, look),
         alt="Accuracy against severity of four corruptions, for each method",
     )
-    st.caption(charts.CORRUPTIONS)
+    st.caption(f"{charts.CORRUPTIONS} Click the legend to single one out.")

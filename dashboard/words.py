@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pandas as pd
 
 from pipelines.statistics import kind, sign, unit
 from pipelines.verdict import Decision
-from workbench.spec import Claim, Study
+from workbench.spec import Claim
 
 BADGES = {
     "supported": ":green-badge[:material/check_circle: supported]",
     "refuted": ":red-badge[:material/cancel: refuted]",
     "inconclusive": ":gray-badge[:material/help: inconclusive]",
 }
-OWN_DATA = re.compile(r"^(folder|npz)-[0-9a-f]{8}$")
 
 
 def number(value: float) -> str:
@@ -62,13 +60,6 @@ def scope_label(data: str, scale: str) -> str:
 def study_title(name: str) -> str:
     """`Step sweep`."""
     return name.replace("_", " ").capitalize()
-
-
-def command(study: Study, data: str, scale: str, seeds: list[int]) -> str:
-    """The command that makes these results again, or finds them done."""
-    place = "PATH/TO/YOUR/DATA" if OWN_DATA.match(data) else data
-    words = " ".join(map(str, sorted(seeds)))
-    return f"python -m pipelines.study {study.name} --data {place} --scale {scale} --seeds {words}"
 
 
 def when(moment: pd.Timestamp | None) -> str:

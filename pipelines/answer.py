@@ -11,7 +11,7 @@ import pandas as pd
 from pipelines.axes import Axes, finished, summary
 from pipelines.names import column_of, param_text, param_value
 from pipelines.statistics import arms_needed, sign, unit
-from pipelines.verdict import Decision, describe
+from pipelines.verdict import SAME, Decision, describe
 from pipelines.vocabulary import SAMPLERS, axis_title, in_text, looks, measure
 from workbench.spec import Arm, Claim, RatioSlope, Slope, Study
 
@@ -88,9 +88,7 @@ def _verdict_row(claim: Claim, decision: Decision) -> tuple[str, ...]:
 
 def remarks(decisions: Sequence[Decision]) -> str:
     """What a reader must know of single decisions: why there is no estimate, which seeds are missing."""
-    return "\n".join(
-        f"- *{d.claim}*: {d.reason}." for d in decisions if ";" in d.reason or d.estimate is None
-    )
+    return "\n".join(f"- *{d.claim}*: {d.remark}." for d in decisions if d.remark)
 
 
 def level(confidence: float) -> str:
@@ -151,8 +149,10 @@ def measures_table(study: Study, axes: Axes, rows: pd.DataFrame, measures: Seque
     present = [name for name in measures if name in done and done[name].notna().any()]
 
     def cell(values: pd.Series) -> str:
-        spread = f" ± {number(float(values.std(ddof=1)), 2)}" if len(values) > 1 else ""
-        return number(float(values.mean())) + spread if len(values) else "–"
+        if len(values) < 2:
+            return number(float(values.mean()))
+        mean, spread = float(values.mean()), float(values.std(ddof=1))
+        return f"{number(mean)} ± {number(spread if spread > SAME * abs(mean) else 0.0, 2)}"
 
     lines = []
     for one in arms_of(study, axes):

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pipelines import errors, machine
@@ -124,9 +125,13 @@ class RayExecutor:
     def submit(self, stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> None:
         # More than any node has would wait for ever; of what is guessed, two share the largest in any case.
         most = self._largest["memory"] / (2 if stage.resources.memory_bytes <= GUESSED_BYTES else 1)
+        cpus = int(min(stage.resources.cpus, self._largest["CPU"]))
+        stage = replace(
+            stage, resources=replace(stage.resources, cpus=cpus)
+        )  # as many threads as it is given
         task = self._remote.options(
             name=f"{stage.kind}: {stage.name}",
-            num_cpus=min(stage.resources.cpus, self._largest["CPU"]),
+            num_cpus=cpus,
             num_gpus=min(stage.resources.gpus, self._largest["GPU"]),
             memory=int(min(stage.resources.memory_bytes, most)),
             max_retries=0,
@@ -146,7 +151,10 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:  # the worker or its node died
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0][:300]}"
-            return Outcome(key=stage.key, status="FAILED", reason=reason, details=str(error), transient=True)
+            details = str(error)
+            return Outcome(
+                key=stage.key, status="FAILED", reason=reason, details=details, transient=True, untold=True
+            )
 
     def cancel(self) -> None:
         for reference, _ in self._tasks.values():
@@ -253,12 +261,15 @@ def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener
                 LOG.warning("%s: %s\n%s", stages[outcome.key].name, outcome.reason, outcome.details)
             if outcome.fatal:
                 fatal = outcome.reason
-            elif outcome.transient and running[outcome.key] < ATTEMPTS:
+            elif outcome.transient:
                 _require_server(setting)  # nothing succeeds without it
                 end_attempt(stages[outcome.key], setting, outcome.reason)
-                running[outcome.key] += 1
-                _submit(stages[outcome.key], done, executor, setting, listener)
-                continue
+                if running[outcome.key] < ATTEMPTS:
+                    running[outcome.key] += 1
+                    _submit(stages[outcome.key], done, executor, setting, listener)
+                    continue
+                if outcome.untold:
+                    record_failure(stages[outcome.key], setting, outcome.reason)
             del running[outcome.key]
             conclude(outcome)
         listener.passed()

@@ -67,16 +67,17 @@ def fit(work: Work) -> Product:
     )
     (work.folder / "spec.json").write_text(describe.spec_json(spec))
     quality = gradient_variation(fitted.history) | accuracies(spec, fitted.weights, data, execution)
-    for run in (work.run_id, *(run.info.run_id for run in earlier if names.TAG_CHECKPOINT in run.data.tags)):
-        work.tracking.delete_artifacts(run, CHECKPOINT)
-    if work.stage.continues:  # the state that was gone on from has served
-        work.tracking.delete_artifacts(work.inputs[work.stage.continues].run_id, STATE)
+    interrupted = (run.info.run_id for run in earlier if names.TAG_CHECKPOINT in run.data.tags)
+    served = [(run, CHECKPOINT) for run in (work.run_id, *interrupted)]
+    if work.stage.continues:
+        served.append((work.inputs[work.stage.continues].run_id, STATE))
     cost = {names.COST + name: value for name, value in fitted.cost.items()}
     cost[names.COST + "concurrency"] = float(work.setting.concurrency)
     return Product(
         metrics=cost | {names.QUALITY + name: value for name, value in quality.items()},
         curves=curves(fitted.history),
         tags={names.TAG_CONTINUED: continued} if continued else {},
+        served=served,
     )
 
 

@@ -6,6 +6,9 @@ MLflow allows no brackets in metric names, so `frechet[cnn]` is stored as `quali
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 FITS = (
     "fits"  # the experiment that holds all fits and reference features; every study has one of its own name
 )
@@ -35,6 +38,8 @@ TAG_NOTE = "mlflow.note.content"
 
 # Without it, MLflow opens an experiment in its view of language models, which has no trained ones.
 VIEW = "?workflowType=machine_learning"
+
+OWN_DATA = re.compile(r"^(folder|npz)-[0-9a-f]{8}$")  # the user's own data, with the start of their digest
 
 QUALITY, FLOOR, COST = "quality/", "floor/", "cost/"
 
@@ -89,3 +94,10 @@ def experiment_page(uri: str, experiment: str) -> str:
 def run_page(uri: str, experiment: str, run_id: str) -> str:
     """The page of a run in MLflow's own interface."""
     return f"{uri}/#/experiments/{experiment}/runs/{run_id}{VIEW}"
+
+
+def study_command(study: str, data: str, scale: str, seeds: Sequence[int]) -> str:
+    """The command that makes results again, or finds them done. Where the user's own data are, no result tells."""
+    place = "PATH/TO/YOUR/DATA" if OWN_DATA.match(data) else data
+    words = " ".join(map(str, sorted(seeds)))
+    return f"python -m pipelines.study {study} --data {place} --scale {scale} --seeds {words}"

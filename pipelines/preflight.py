@@ -56,6 +56,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
     # Imported here, since an execution that finds everything done needs none of it.
     from workbench.data import load
     from workbench.models import Event, require_own_data
+    from workbench.training import require_budget
 
     dataset = load(data, location=location)
     event = Event.of(dataset)
@@ -79,6 +80,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
         fit, work = _evaluations(stage, dataset)
         if isinstance(fit, FitSpec):
             require_own_data(fit)
+            require_budget(fit.budget)
         seconds = FIXED_SECONDS.get(stage.kind, 0.0) + readouts
         if fit is not None and work:
             rows = min(spec.budget.batch_size, PROBE_ROWS) if isinstance(spec, FitSpec) else PROBE_ROWS
@@ -160,6 +162,7 @@ def seconds_per_evaluation(spec: ModelSpec, event: object, batch_size: int) -> f
 
 def _check_sampling(spec: TrialSpec) -> None:
     from workbench.diffusion.schedule import schedule_from
+    from workbench.models.diffusion import require_sampling
     from workbench.models.latent_diffusion import require_no_clip
     from workbench.registry import look_up
     from workbench.sampling import TIME_GRIDS, sampler_from
@@ -173,6 +176,7 @@ def _check_sampling(spec: TrialSpec) -> None:
             model = model.diffusion
         if not isinstance(model, DiffusionSpec):
             return  # drawn in one pass, without a sampler
+        require_sampling(model, spec.sampling)
         schedule_from(model.schedule)
     sampler_from(spec.sampling).steps_for(spec.sampling.nfe)
     look_up(TIME_GRIDS, spec.sampling.time_grid, "time_grid")
@@ -185,7 +189,8 @@ def _check_measures(measures: MeasureSpec, rows: int, available: int) -> None:
 
     if measures.rows > available:
         raise UserError(
-            f"measures.rows: {measures.rows} reference rows asked for; the test split has {available}"
+            f"measures.rows: {measures.rows} reference rows asked for; the test split has {available}: a smaller scale "
+            "asks for fewer"
         )
     for name in measures.probes:
         look_up(PROBES, name, "probes")

@@ -27,6 +27,7 @@ from pipelines import (
     command,
     figures,
     heatmap,
+    names,
     pictures,
     results,
     servers,
@@ -57,10 +58,8 @@ INTERVALS = (
     "The estimates are paired over training seeds; the intervals are Student's t over seeds, each for its claim alone. "
     "How sure: the level of the widest interval that is still clear of what was claimed."
 )
-QUALITY = (
-    "Large marks: mean over seeds; small marks: each seed; bars: 95 % intervals, cut where they leave the picture; "
-    "dashed: real images against real images at the same number."
-)
+QUALITY = "Large marks: mean over seeds; small marks: each seed; bars: 95 % intervals, cut where they leave the picture"
+FLOOR = "; dashed: real images against real images at the same number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +150,7 @@ class Page:
         made += f", last result {last:%Y-%m-%d}." if pd.notna(last) else "."
         fits = network.get("fit_run_id", pd.Series(dtype=str)).dropna().unique().tolist()
         bad = answer.failures(rows)
-        options = f"{study.name} --data {data} --scale {scale}"
-        command_line = f"python -m pipelines.study {options} --seeds {' '.join(map(str, seeds))}"
+        command_line = names.study_command(study.name, data, scale, seeds)
         primary, shown, facets = study.primary, at_facet(rows, across), facets_of(rows, across)
         return [
             f"# {study.question}",
@@ -190,13 +188,14 @@ class Page:
             "## Caveats",
             "\n".join(f"- {caveat}" for caveat in study.caveats),
             "## Make it again",
-            f"```bash\n{command_line}\npython -m pipelines.report {options}\n```",
+            f"```bash\n{command_line}\npython -m pipelines.report {study.name} --data {data} --scale {scale}\n```",
         ]
 
     def _quality_parts(self) -> list[str]:
         """The primary measure against x, for one facet after the other."""
         across, primary = self.axes, self.study.primary
-        parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {QUALITY}"]
+        how = QUALITY + (FLOOR if f"floor {primary}" in finished(self.rows).dropna(axis="columns") else "")
+        parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {how}."]
         for facet in facets_of(self.rows, across) or [""]:
             rows = at_facet(self.rows, across, facet)
             name, title = "-".join(filter(None, ("quality", facet))), axis_title(primary)

@@ -73,6 +73,8 @@ def checked(arguments: Arguments) -> Request:
         raise UserError(
             "address: the inline executor runs in this process and joins no cluster; leave out one of them"
         )
+    if arguments.fit_cpus < 0:
+        raise UserError(f"fit-cpus: {arguments.fit_cpus} given; a whole number from 0 is needed, 0 to choose")
     data, location = data_spec(arguments.data)
     return Request(
         study=study,

@@ -19,6 +19,7 @@ and `ended` are UTC timestamps. `panel` is `network` or `oracle`. Imports neithe
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipelines import names, scratch
 from pipelines.client import client
 
 IDENTITY = ("run_id", "key", "study", "status", "reason", "name", "started", "ended")
+FIT = (*IDENTITY, "data", "scale")
 TRIAL = (*IDENTITY, "data", "scale", "panel", "seed")
 EXECUTION = (*IDENTITY, "data", "scale", "seeds", "executor", "trials", "cached", "failed", "seconds")
 DECISION = ("claim", "answer", "estimate", "low", "high", "verdict_seeds", "verdict_reason")
@@ -38,14 +40,8 @@ PAGE = 1000
 
 def trials(uri: str, study: str) -> pd.DataFrame:
     """One row a trial of the study: the newest FINISHED run of its key, else the newest run that did not finish."""
-    chosen: dict[str, Run] = {}
-    for run in _runs(uri, study, "trial"):  # newest first
-        key = run.data.tags.get(names.TAG_KEY, "")
-        if run.data.tags.get(names.TAG_SUPERSEDED):
-            continue
-        if key not in chosen or (run.info.status == "FINISHED" != chosen[key].info.status):
-            chosen[key] = run
-    rows = [_trial_row(run, study) for run in chosen.values()]
+    asked = [run for run in _runs(uri, study, "trial") if not run.data.tags.get(names.TAG_SUPERSEDED)]
+    rows = [_trial_row(run, study) for run in _one_of_each_key(asked)]
     return _frame(rows, TRIAL).sort_values("started", ignore_index=True)
 
 
@@ -90,12 +86,13 @@ def studies(uri: str) -> pd.DataFrame:
 
 
 def fits(uri: str) -> pd.DataFrame:
-    """One row a fit: identity, parameters, cost, and the last value of each learning curve."""
+    """One row a fit, of its runs chosen like those of a trial: identity, parameters, cost, and the last value of each
+    learning curve."""
     rows = []
-    for run in _runs(uri, names.FITS, "fit"):
+    for run in _one_of_each_key(_runs(uri, names.FITS, "fit")):
         values = {name: names.param_value(text) for name, text in run.data.params.items()}
         rows.append(_identity(run, names.FITS) | values | _measured(run))
-    return _frame(rows, IDENTITY)
+    return _frame(rows, FIT)
 
 
 def learning_curve(uri: str, run_id: str) -> pd.DataFrame:
@@ -140,6 +137,16 @@ def _runs(uri: str, experiment_name: str, kind: str) -> list[Run]:
         token = page.token
         if not token:
             return found
+
+
+def _one_of_each_key(runs: Sequence[Run]) -> list[Run]:
+    """Of runs, newest first, the newest FINISHED one of each key, else the newest."""
+    chosen: dict[str, Run] = {}
+    for run in runs:
+        key = run.data.tags.get(names.TAG_KEY, "")
+        if key not in chosen or (run.info.status == "FINISHED" != chosen[key].info.status):
+            chosen[key] = run
+    return list(chosen.values())
 
 
 def _trial_row(run: Run, study: str) -> dict[str, Any]:

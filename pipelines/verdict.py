@@ -16,6 +16,7 @@ from typing import Literal, TypeGuard
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.names import column_of, param_text, param_value
@@ -25,6 +26,7 @@ from workbench.spec import Arm, Claim, Difference, Level, RatioSlope, Slope, Sta
 Answer = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.95
 LEAST_SEEDS = 3
+SAME = 1e-9  # values whose relative deviation is no larger are equal but for rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,12 @@ class Decision:
     seeds: int = 0
     reason: str = ""
     per_seed: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know beside the numbers: why there is no interval to decide by, which seeds are missing.
+        Empty where the numbers say it all."""
+        return self.reason if self.confidence is None or self.low == self.high or ";" in self.reason else ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def second_opinions(study: Study, table: pd.DataFrame) -> list[tuple[Claim, Deci
 def interval_of_mean(values: Sequence[float]) -> Estimate:
     """The mean with Student's t interval. At least two values; equal values give an interval of no width."""
     sample = np.asarray(values, dtype=np.float64)
-    error = float(sample.std(ddof=1) / math.sqrt(len(sample)))
+    error = _error(float(sample.std(ddof=1)), sample) / math.sqrt(len(sample))
     return _with_interval(float(sample.mean()), error, len(sample) - 1)
 
 
@@ -122,23 +130,30 @@ def jackknife(whole: float, left_out: Sequence[float]) -> Estimate:
     """`whole` with the interval that its values without one seed each give (Tukey 1958), Student's t with n - 1."""
     parts = np.asarray(left_out, dtype=np.float64)
     count = len(parts)
-    error = math.sqrt((count - 1) / count * float(((parts - parts.mean()) ** 2).sum()))
+    error = _error(math.sqrt((count - 1) / count * float(((parts - parts.mean()) ** 2).sum())), parts)
     return _with_interval(whole, error, count - 1)
 
 
 def judge(claim: Claim, estimate: Estimate, bound: float) -> tuple[Answer, float]:
-    """The answer, and the level of the widest interval that lies on one side of `bound`, on the additive axis."""
-    upward = claim.relation == "at_least"
+    """The answer, and the level of the widest interval that lies on one side of `bound`, on the additive axis.
+
+    Equal values, such as rank correlations of few arms, show no spread from which an interval could be made. What is
+    left is how many lie on that side: the level of the sign test (Dixon and Mood, 1946).
+    """
     if estimate.error == 0.0:
-        confidence = 1.0
+        confidence = 1.0 - 2.0 * 0.5 ** (estimate.freedom + 1)
     else:
         t = abs(estimate.value - bound) / estimate.error
         confidence = 1.0 - 2.0 * float(stats.t.sf(t, estimate.freedom))
-    if estimate.low >= bound:
-        return ("supported" if upward or estimate.high == bound else "refuted"), confidence
-    if estimate.high <= bound:
-        return ("refuted" if upward else "supported"), confidence
-    return "inconclusive", confidence
+    if confidence < LEVEL:
+        return "inconclusive", confidence
+    met = estimate.value >= bound if claim.relation == "at_least" else estimate.value <= bound
+    return ("supported" if met else "refuted"), confidence
+
+
+def _error(error: float, values: NDArray[np.float64]) -> float:
+    """A standard error, zero where it is that of rounding alone."""
+    return error if error > SAME * float(np.abs(values).max()) else 0.0
 
 
 def _with_interval(value: float, error: float, freedom: int) -> Estimate:
@@ -160,8 +175,9 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
     dropped = _dropped(grid, [arm for arm, _ in cells])
     values = {int(seed): on_seed(statistic, needed, row.tolist()) for seed, row in complete.iterrows()}
     per_seed = {seed: value for seed, value in values.items() if value is not None}
-    if len(per_seed) < len(complete):
-        return _undecided(claim, per_seed, f"{statistic.measure} is not positive everywhere: no logarithm")
+    if len(per_seed) < len(complete):  # an estimate from the other seeds would be one of what succeeded
+        reason = f"{statistic.measure} is not positive everywhere: no logarithm"
+        return replace(_undecided(claim, {}, reason), seeds=len(complete))
     if len(per_seed) < LEAST_SEEDS:
         few = f"{len(per_seed)} seed{'s' * (len(per_seed) != 1)} with all arms finished, {LEAST_SEEDS} are needed"
         return _undecided(claim, per_seed, f"{few}{dropped}")
@@ -179,9 +195,13 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
         answer, confidence = judge(claim, mean, claim.bound)
         estimate, low, high = mean.value, mean.low, mean.high
         per_seed = {} if _of_spread(statistic) else per_seed  # a spread is one number for all seeds together
-    reason = (
-        f"the 95 % interval {'includes' if answer == 'inconclusive' else 'excludes'} {claim.bound:g}{dropped}"
-    )
+    if low == high:
+        reason = (
+            f"all {len(complete)} seeds give the same value, and no spread to make an interval from{dropped}"
+        )
+    else:
+        includes = "includes" if answer == "inconclusive" else "excludes"
+        reason = f"the 95 % interval {includes} {claim.bound:g}{dropped}"
     return Decision(
         claim=claim.name,
         answer=answer,

@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -59,11 +59,13 @@ class Product:
     tags: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     existing: Done | None = None
+    served: Sequence[tuple[str, str]] = ()  # runs and names of what can be deleted once this is stored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a stage ended. `transient` failures are worth another attempt, `fatal` ones end the execution."""
+    """How a stage ended. `transient` failures are worth another attempt, `fatal` ones end the execution; of one that
+    is `untold`, MLflow holds no row that says so."""
 
     key: str
     status: Status
@@ -74,6 +76,7 @@ class Outcome:
     work_seconds: float = 0.0  # without what is said to MLflow
     transient: bool = False
     fatal: bool = False
+    untold: bool = False
 
 
 def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Outcome:
@@ -110,16 +113,19 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
         tags = {**product.tags, **({names.TAG_ARTIFACTS: json.dumps(digests)} if digests else {})}
         tracking.log(run_id, metrics=metrics, params=dict(stage.params), tags=tags, curves=product.curves)
         tracking.end(run_id, "FINISHED")
+        for run, prefix in product.served:
+            tracking.delete_artifacts(run, prefix)
         done = Done(run_id, digests, metrics)
         seconds = time.monotonic() - started
         return Outcome(
             key=stage.key, status="FINISHED", done=done, seconds=seconds, work_seconds=work_seconds
         )
     except Exception as error:  # noqa: BLE001 - whatever a stage fails of becomes its row's reason
-        reason = errors.reason(error)
-        if not errors.is_unreachable(error):
+        reason, untold = errors.reason(error), True
+        if run_id and not errors.is_unreachable(error):
             with contextlib.suppress(Exception):  # the driver ends what this leaves behind
                 _fail(tracking, run_id, stage, reason)
+                untold = False
         return Outcome(
             key=stage.key,
             status="FAILED",
@@ -128,11 +134,12 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
             seconds=time.monotonic() - started,
             transient=isinstance(error, Damaged) or errors.is_unreachable(error),
             fatal=errors.is_disk_full(error) or errors.cannot_store(error),
+            untold=untold,
         )
 
 
 def record_failure(stage: Stage, setting: Setting, reason: str) -> None:
-    """A FAILED row for a stage that could not even be tried."""
+    """A FAILED row for a stage that could not be tried, or could not tell how it ended."""
     tracking = Tracking(setting.tracking_uri)
     run_id = tracking.start(stage.experiment, stage.name, stage_tags(stage, setting.execution))
     _fail(tracking, run_id, stage, reason)
@@ -154,6 +161,5 @@ def body_of(stage: Stage) -> Callable[[Work], Product]:
 
 
 def _fail(tracking: Tracking, run_id: str, stage: Stage, reason: str) -> None:
-    if run_id:
-        tracking.log(run_id, params=dict(stage.params))
-        tracking.end(run_id, "FAILED", reason)
+    tracking.log(run_id, params=dict(stage.params))
+    tracking.end(run_id, "FAILED", reason)

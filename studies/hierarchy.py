@@ -153,7 +153,7 @@ STUDY = Study(
     primary="frechet[cnn]",
     claims=CLAIMS,
     caveats=(
-        "Arms and claims were settled after a look at fits of seed 0 on digits: other seeds have to answer there.",
+        "Arms and claims were settled after a look at seed 0 on digits: there --seeds 1 2 3 have to answer.",
         "Equal images, few of them: a network of one stage sees its share alone, and more stages need longer training.",
         "One variance a stage, not one a pixel: bounds are looser than a network of variances would give.",
         "The last step shows the mean of its normal law, so what the latents leave out is not drawn but averaged.",

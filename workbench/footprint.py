@@ -9,18 +9,22 @@ from torch.autograd.graph import saved_tensors_hooks
 from workbench.execution import Execution
 from workbench.models import Event, Model
 from workbench.nn.cost import cost_of
-from workbench.spec import BackboneSpec, ModelSpec
+from workbench.spec import BackboneSpec, MarkovHierarchySpec, ModelSpec, TrunkClassifierSpec
 
 WEIGHT_BYTES = 5 * 4  # float32: a weight, its gradient, two moments of Adam, the average
 
 
 def backbone_bytes(spec: ModelSpec, event: Event) -> int:
-    """What the weights of a model's backbone take in training; 0 for a model without one. No memory is taken."""
-    network = getattr(spec, "backbone", None)
+    """What the weights of a model's backbones take in training; 0 for a model without one, or whose backbone sees
+    latents. No memory is taken."""
+    network = getattr(spec.diffusion if isinstance(spec, TrunkClassifierSpec) else spec, "backbone", None)
     if not isinstance(network, BackboneSpec):
         return 0
+    count = 1
+    if isinstance(spec, MarkovHierarchySpec):
+        count = (spec.stages if spec.decoder == "separate" else 1) + (spec.encoder == "network")
     cost = cost_of(network, event_shape=event.shape, outputs=event.shape[0], classes=event.classes)
-    return WEIGHT_BYTES * cost.parameters
+    return WEIGHT_BYTES * count * cost.parameters
 
 
 def training_bytes(model: Model, event: Event, batch_size: int, execution: Execution) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 # A component is named `<spec class>.<field>=<value>`, a whole spec class by its name; all others are at revision 1.
 REVISIONS: dict[str, int] = {
     "BackboneSpec": 2,  # the last layer does not start at zero
+    "MarkovHierarchySpec": 2,  # latents of a part of the dimensions are in float32
     "FeatureSpec.of=activations": 2,  # read behind a norm and SiLU
     "SupervisedSpec": 2,  # classes are told in the arithmetic of training
     "TrunkClassifierSpec": 2,  # as activations
@@ -26,7 +27,7 @@ def canonical(spec: Any) -> Any:
     components is above revision 1, its `revisions`. Raises TypeError for a value that no spec may hold."""
     if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
         kind = type(spec).__name__
-        fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+        fields = {field.name: _typed(getattr(spec, field.name), field) for field in dataclasses.fields(spec)}
         result: dict[str, Any] = {"kind": kind, **{name: canonical(value) for name, value in fields.items()}}
         named = [kind]
         for name, value in fields.items():
@@ -39,6 +40,15 @@ def canonical(spec: Any) -> Any:
     if spec is None or isinstance(spec, (bool, int, float, str)):
         return spec
     raise TypeError(f"a spec may not hold {spec!r} of type {type(spec).__name__}")
+
+
+def _typed(value: Any, field: dataclasses.Field[Any]) -> Any:
+    """A whole number in a field of floats as the float that it equals: equal specs have equal keys."""
+    if "float" not in str(field.type):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_typed(one, field) for one in value)
+    return float(value) if isinstance(value, int) else value
 
 
 def to_json(spec: Any) -> str:

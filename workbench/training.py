@@ -25,7 +25,8 @@ from workbench.execution import Execution, peak_memory_bytes
 from workbench.flat import FlatParameters
 from workbench.identity import key
 from workbench.models import Event, Model, build, require_own_data
-from workbench.spec import CheckpointSpec, FitSpec, OptimiserSpec, whole_training
+from workbench.registry import UserError
+from workbench.spec import BudgetSpec, CheckpointSpec, FitSpec, OptimiserSpec, whole_training
 
 RECORDS = 50  # points of a learning curve
 VALIDATION_ROWS = 512
@@ -102,6 +103,7 @@ def fit(
     UserError when the spec names an unknown component or does not fit the data.
     """
     require_own_data(spec)
+    require_budget(spec.budget)
     execution.apply()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(spec.seed, "weights"))
@@ -206,6 +208,18 @@ def fit(
     )
 
 
+def require_budget(budget: BudgetSpec) -> None:
+    """Raises UserError for a budget of no images or empty batches, or a checkpoint behind the end of its training."""
+    for name in ("images_seen", "batch_size"):
+        if (value := getattr(budget, name)) < 1:
+            raise UserError(f"budget.{name}: {value} given; a whole number from 1 is needed")
+    if isinstance(budget, CheckpointSpec) and budget.images_seen > budget.whole_images:
+        raise UserError(
+            f"budget.images_seen: {budget.images_seen:,} given for a checkpoint of a training of "
+            f"{budget.whole_images:,} images"
+        )
+
+
 def address(seed: int, purpose: str, *index: int) -> int:
     """The seed for torch's global stream at an address."""
     return rng.stream(seed, purpose, *index).initial_seed()
@@ -277,10 +291,11 @@ def load_checkpoint(
     """Restore what `save_checkpoint` wrote. None, and nothing changed, when the file belongs to another training, is
     further on than `spec` goes, or is of another format."""
     with safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        metadata = file.metadata() or {}
+        if (metadata.get("format"), metadata.get("key")) != (FORMAT, key(whole_training(spec))):
+            return None
         position = Position(**json.loads(metadata["position"]))
-        known = metadata.get("format") == FORMAT and metadata["key"] == key(whole_training(spec))
-        if not known or position.step > spec.budget.steps:
+        if position.step > spec.budget.steps:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 

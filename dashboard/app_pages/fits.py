@@ -32,7 +32,7 @@ st.markdown("Every training that a study needed. Studies share them: the same fi
 @st.fragment(run_every=10)
 def page() -> None:
     """The curves and the table, renewed while trainings run."""
-    fits = store.fits()
+    fits = store.fits().dropna(subset=["data", "scale"])  # a run that began this moment has none
     if fits.empty:
         st.info("No training was run yet. `make demo` runs the first ones.", title="An empty store")
         return
@@ -62,7 +62,8 @@ def page() -> None:
 
 def curves(rows: pd.DataFrame) -> None:
     """The learning curves of the fits that the reader picks."""
-    names = dict(zip(rows["name"], rows["run_id"], strict=False))
+    newest = rows.drop_duplicates("name")  # of an earlier revision there may be one of the same name
+    names = dict(zip(newest["name"], newest["run_id"], strict=True))
     kinds = pd.Series([name.split()[0] for name in names])
     first = kinds.mode()[0]  # a classifier's curves would flatten those of the many
     default = [name for name in names if name.startswith(first)][:5]

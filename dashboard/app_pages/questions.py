@@ -8,6 +8,7 @@ import streamlit as st
 import studies
 from dashboard import gallery, live, source, words
 from pipelines import axes, figures, verdict
+from pipelines.vocabulary import in_text
 from workbench.spec import Study
 
 LEFT, RIGHT = 5, 4
@@ -27,8 +28,8 @@ def claims(study: Study, table: pd.DataFrame, scopes: list[tuple[str, str]]) -> 
         for column, scope in zip(columns[1:], scopes, strict=True):
             decision = decided[scope][index]
             shown = words.estimate(claim, decision)
-            sure = words.sureness(decision) if decision.answer != "inconclusive" else ""
-            small = " · ".join(part for part in (shown, sure) if part) or decision.reason
+            sure = words.sureness(decision) if decision.answer != "inconclusive" else decision.remark
+            small = " · ".join(part for part in (shown, sure) if part)
             column.markdown(f"{words.BADGES[decision.answer]}  \n:small[:gray[{small}]]")
 
 
@@ -68,7 +69,8 @@ def card(study: Study) -> None:
             except ValueError as error:
                 st.caption(str(error))
             else:
-                st.altair_chart(chart, alt=f"{study.question} {study.primary} against the number of steps")
+                x = in_text(axes.axes_of(study).x)
+                st.altair_chart(chart, alt=f"{study.question} {study.primary} against {x}")
                 st.caption(f"{words.scope_label(*shown[0])} · dots: seeds · bars: 95 % intervals")
         rows = verdict.at(table, *shown[0])
         seeds = rows.loc[rows["panel"] == "network", "seed"].nunique()

@@ -17,8 +17,7 @@ CELL = 44  # pixels
 MOST_POINTS = 4_800  # of the maps of all cells together: Altair draws no more than 5,000 rows
 LAYERS = (
     "Accuracy on the validation split of a linear readout of a part of the training rows, of the first seed, all cells "
-    "on one grid. Framed: the cell that was chosen; below the map, how well it does on other grids. Click a cell to "
-    "see validation images by its features on the right."
+    "on one grid. Framed: the cell that was chosen; below the map, how well it does on other grids."
 )
 EVALUATIONS = (
     "Each class asks for evaluations until it is clearly behind. Lines: training seeds and, bold, their mean."
@@ -30,7 +29,7 @@ TRAINING = (
 WRONG = "From the left: the image, the same with noise added, and what the network restores from that under each class."
 CORRUPTIONS = (
     "The same test images under noise, blur, shift and less contrast, at three severities; means over seeds, "
-    "each method at the most labels that it was tried with. Click the legend to single one out."
+    "each method at the most labels that it was tried with."
 )
 
 

@@ -116,6 +116,7 @@ def test_a_network_is_found_by_any_of_its_arms_and_tried_for_its_longest_trainin
             assert isinstance(trial.spec, TrialSpec) and isinstance(trial.spec.source, FitSpec)
             assert trial.spec.source.model == one.fit.model
             assert trial.spec.source.budget.images_seen <= one.fit.budget.images_seen
+            assert arm != one.arms[0] or trial.spec.source.budget == one.fit.budget
 
 
 def test_every_network_of_a_study_is_tried_once() -> None:

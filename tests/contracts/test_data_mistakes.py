@@ -43,6 +43,8 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (cut / "class 0" / "3.png").write_bytes(whole[: len(whole) // 2])
     few = write_folder(tmp_path / "few", images=9)
     lonely = write_folder(tmp_path / "lonely", classes=1)
+    deep = write_folder(tmp_path / "deep")
+    Image.new("I;16", (6, 6), 300).save(deep / "class 0" / "3.png")
     hollow = write_folder(tmp_path / "hollow")
     (hollow / "class 9").mkdir()
     for path, said in [
@@ -50,6 +52,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         (mixed, "6 x 6, "),
         (unreadable, "3.png cannot be read"),
         (cut, "3.png cannot be read"),
+        (deep, "3.png has values of more than 8 bits"),
         (few, "'class 0' has 9 images; at least 10"),
         (lonely, "at least 2 classes"),
         (hollow, "class 9 holds no images"),

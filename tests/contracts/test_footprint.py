@@ -11,7 +11,14 @@ from workbench.data import load
 from workbench.execution import Execution
 from workbench.footprint import WEIGHT_BYTES, backbone_bytes, training_bytes
 from workbench.models import Event, Model, Objective, build
-from workbench.spec import BackboneSpec, ClassifierSpec, DataSpec, DiffusionSpec
+from workbench.spec import (
+    BackboneSpec,
+    ClassifierSpec,
+    DataSpec,
+    DiffusionSpec,
+    MarkovHierarchySpec,
+    TrunkClassifierSpec,
+)
 
 EVENT = Event.of(load(DataSpec()))
 CPU = Execution()
@@ -49,6 +56,10 @@ def test_a_network_is_weighed_without_being_made() -> None:
     assert backbone_bytes(spec, EVENT) == WEIGHT_BYTES * backbone
     huge = replace(spec, backbone=replace(spec.backbone, width=320_000))
     assert backbone_bytes(huge, EVENT) > 10**13
+    assert backbone_bytes(TrunkClassifierSpec(diffusion=huge), EVENT) > 10**13
+    one = MarkovHierarchySpec(backbone=spec.backbone, stages=4)
+    five = replace(one, decoder="separate", encoder="network")
+    assert backbone_bytes(five, EVENT) == 5 * backbone_bytes(one, EVENT)
     assert backbone_bytes(ClassifierSpec(), EVENT) == 0
 
 

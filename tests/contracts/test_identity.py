@@ -47,6 +47,7 @@ def test_every_field_counts(path: str, value: Any) -> None:
 
 def test_equal_specs_have_equal_keys_and_kinds_count() -> None:
     assert key(TRIAL) == key(dataclasses.replace(TRIAL)) == key(with_fields(TRIAL, {"source.seed": 0}))
+    assert key(SamplingSpec(guidance=2)) == key(SamplingSpec(guidance=2.0)) != key(SamplingSpec())
     assert key(dataclasses.replace(TRIAL, source=OracleSpec())) != key(TRIAL)
     assert json.loads(to_json(TRIAL)) == canonical(TRIAL)
 

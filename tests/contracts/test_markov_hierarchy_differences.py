@@ -45,11 +45,13 @@ def test_latents_lie_in_a_subspace_of_their_share(share: float) -> None:
     assert float(matrix.trace()) == pytest.approx(16 * share)
 
 
-def test_a_quarter_of_the_dimensions_are_the_means_of_cells() -> None:
+def test_a_quarter_of_the_dimensions_are_the_means_of_cells_to_single_precision() -> None:
     images = images_of(EVENT, 3)
     means = torch.nn.functional.avg_pool2d(images, 2)
     expected = torch.nn.functional.interpolate(means, scale_factor=2)
     torch.testing.assert_close(Subspace(0.25, (8, 8))(images), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(Subspace(0.25, (8, 8))(images), expected)
 
 
 @pytest.mark.parametrize("encoder", ["fixed", "network"])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy import halves
 
 from workbench import training
 from workbench.execution import Execution
 from workbench.models import Classifier, DiffusionModel, Event, build, restore
 from workbench.registry import UserError
-from workbench.rng import stream
+from workbench.rng import Draws, stream
 from workbench.spec import (
     BackboneSpec,
     BudgetSpec,
@@ -23,6 +24,7 @@ from workbench.spec import (
     FitSpec,
     ModelSpec,
     OptimiserSpec,
+    SamplingSpec,
     ScheduleSpec,
     with_fields,
 )
@@ -176,6 +178,9 @@ def test_a_checkpoint_of_another_format_is_left_alone(
     taken = steps_taken(monkeypatch)
     run(whole, file)
     assert taken == [0, 1, 2]
+    save_file({"weights.x": torch.zeros(1)}, file)  # not even metadata
+    run(whole, file)
+    assert taken == [0, 1, 2] * 2
 
 
 def test_seeds_differ() -> None:
@@ -239,6 +244,10 @@ def test_classifier_gives_probabilities() -> None:
         ({"noise_density": "uniforn"}, "uniform"),
         ({"weighting": "snr"}, "min_snr"),
         ({"variance": "learned"}, "timesteps"),
+        ({"variance": "lage"}, "large"),
+        ({"label_dropout": 10}, "label_dropout: 10 given"),
+        ({"backbone.multipliers": (), "backbone.attention": ()}, "multipliers"),
+        ({"backbone.multipliers": (1, 0), "backbone.attention": (False, True)}, "multipliers"),
         ({"backbone.width": 20}, "multiple of 32"),
         ({"backbone.attention": (True, False)}, "attention"),
     ],
@@ -248,6 +257,38 @@ def test_a_wrong_spec_is_told_in_one_line(fields: dict[str, object], words: str)
     with pytest.raises(UserError, match=words) as error:
         run(spec(with_fields(MODELS["continuous"], fields)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (BudgetSpec(images_seen=0), "images_seen: 0 given"),
+        (BudgetSpec(batch_size=0), "batch_size: 0 given"),
+        (CheckpointSpec(images_seen=200, whole_images=100), "images_seen: 200 given for a checkpoint"),
+    ],
+    ids=str,
+)
+def test_a_wrong_budget_is_told(budget: BudgetSpec, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(replace(spec(MODELS["continuous"]), budget=budget))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampling", "words"),
+    [
+        ({"label_dropout": 0.0}, SamplingSpec(guidance=2.0), "guidance: 2 given"),
+        ({"conditional": False}, SamplingSpec(guidance=0.0), "guidance: 0 given"),
+        ({}, SamplingSpec(sampler="ddpm", variance="learned"), "'learned' given for a model"),
+    ],
+    ids=str,
+)
+def test_a_model_is_sampled_as_it_was_trained(
+    fields: dict[str, object], sampling: SamplingSpec, words: str
+) -> None:
+    model = build(with_fields(MODELS["continuous"], fields), Event.of(halves()))
+    assert isinstance(model, DiffusionModel)
+    with pytest.raises(UserError, match=words):
+        model.sample(Draws(seed=0, start=0, stop=2), torch.zeros(2, dtype=torch.int64), sampling)
 
 
 def test_weights_of_other_fits_are_refused_by_a_model_that_names_none() -> None:

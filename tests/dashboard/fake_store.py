@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipelines import axes, names, verdict
+from pipelines import axes, names, results, verdict
 from pipelines.recognition import evidence
 from workbench.presets.methods import CHECKPOINTS
 from workbench.spec import Arm, Study
@@ -127,7 +127,7 @@ class FakeSource:
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     runs: dict[str, pd.DataFrame] = field(default_factory=dict)
-    fit_table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fit_table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(results.FIT)))
     folder: Path = Path()
     uri: str = "http://127.0.0.1:5000"
     trouble: str = ""

@@ -107,6 +107,8 @@ def test_study_page_filters_its_table(store: FakeSource, opened: Open) -> None:
     one = next(t.value for t in app.dataframe if "sampler" in t.value)
     assert set(one["seed"]) == {1}
     assert one["run"].str.startswith("http://127.0.0.1:5000/#/experiments/").all()
+    app.text_input(key="contains").set_value("nothing is called so").run()
+    assert not app.exception and "No trial is like that." in text_of(app)
 
 
 def test_slider_changes_the_pictures(store: FakeSource, opened: Open) -> None:
@@ -143,14 +145,20 @@ def test_failed_trials_are_rows_with_reasons(store: FakeSource, opened: Open) ->
     assert any("2 trials did not finish" in e.label for e in app.expander)
 
 
-def test_only_failures_still_make_a_page(store: FakeSource, opened: Open) -> None:
-    store.tables["step_sweep"] = (
-        store.tables["step_sweep"].head(3).assign(status="FAILED", reason="the disk is full")
-    )
+@pytest.mark.parametrize("name", ["step_sweep", "backbones"])
+def test_only_failures_still_make_a_page(store: FakeSource, opened: Open, name: str) -> None:
+    store.tables[name] = store.tables[name].head(3).assign(status="FAILED", reason="the disk is full")
     for page in ("", STUDY):
-        app = opened(store, page, study="step_sweep")
+        app = opened(store, page, study=name)
         assert not app.exception
     assert "no finished trial" in text_of(app)
+
+
+def test_a_study_of_families_makes_a_page_from_its_first_family(store: FakeSource, opened: Open) -> None:
+    table = store.tables["why_diffusion"]
+    for part in (table[table["budget"] < 1], table[table["family"] == "vae"]):
+        store.tables["why_diffusion"] = part
+        assert not opened(store, STUDY, study="why_diffusion").exception
 
 
 def test_a_running_study_shows_its_progress(store: FakeSource, opened: Open) -> None:
@@ -161,12 +169,15 @@ def test_a_running_study_shows_its_progress(store: FakeSource, opened: Open) -> 
         "started": BASE,
         "data": "digits",
         "scale": "quick",
+        "seeds": "0 1 2",
         "trials": 280,
     }
     store.runs["step_sweep"] = pd.DataFrame([row])
     app = opened(store)
     assert not app.exception
     assert any("100 of 280 trials" in bar.text for bar in app.get("progress"))
+    store.runs["step_sweep"] = pd.DataFrame([row | {"seeds": "3 4"}])
+    assert any("0 of 280 trials" in bar.text for bar in opened(store).get("progress"))
     assert not opened(store, STUDY, study="step_sweep").exception
 
 
@@ -193,6 +204,11 @@ def test_fits_page_shows_curves_and_cost(store: FakeSource, opened: Open) -> Non
     assert any(m.value == "3 of 3" for m in app.metric)
     assert len(app.get("vega_lite_chart")) == 1
     assert not opened(FakeSource(), FITS).exception
+    begun = store.fit_table.head(1).assign(run_id="begun", status="RUNNING", data=None, scale=None)
+    store.fit_table = pd.concat([begun, store.fit_table], ignore_index=True)
+    assert any(m.value == "3 of 3" for m in opened(store, FITS).metric)
+    store.fit_table = begun
+    assert not opened(store, FITS).exception
 
 
 @pytest.mark.parametrize("page", ["", STUDY, FITS])

@@ -56,6 +56,12 @@ def test_the_winner_is_given_for_each_budget() -> None:
     assert best["mean"].tolist() == pytest.approx([4.08, 1.02], rel=1e-3)
 
 
+def test_one_family_alone_wins_nothing() -> None:
+    table = rows()
+    alone = table[(table["budget"] == 1.0) | (table["family"] == "gan")]
+    assert trilemma.winners(alone, AXES, QUALITY)["budget"].tolist() == [1.0]
+
+
 def test_of_a_measure_where_more_is_better_the_largest_wins() -> None:
     best = trilemma.winners(rows(), AXES, "coverage[cnn]")
     assert best["mean"].tolist() == pytest.approx([0.9, 0.9])
@@ -104,6 +110,7 @@ def test_it_applies_where_speed_diversity_and_likelihood_were_measured() -> None
     assert trilemma.applies(rows(), AXES)
     for name in ("single_seconds", "coverage[cnn]", "bits_per_dim"):
         assert not trilemma.applies(rows().drop(columns=name), AXES)
+    assert not trilemma.applies(rows()[rows()["budget"] < 1], AXES)
     assert not trilemma.applies(rows(), Axes("budget", None, (0.25, 1.0), ()))
     assert not trilemma.applies(
         rows().rename(columns={"budget": "stages"}), Axes("stages", "family", (0.25, 1.0), AXES.names)

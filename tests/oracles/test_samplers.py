@@ -91,6 +91,20 @@ def test_every_sampler_ends_at_data_on_every_grid(name: str, grid: str, schedule
         )
 
 
+def test_settings_that_no_sampler_has_are_told() -> None:
+    wrong = {
+        "variance: unknown name 'smal'. Did you mean 'small'": SamplingSpec(sampler="ddpm", variance="smal"),
+        "eta: -1 given": SamplingSpec(sampler="ddim", eta=-1.0),
+        "eta: 1.5 given": SamplingSpec(sampler="ddim", eta=1.5),
+    }
+    for words, spec in wrong.items():
+        with pytest.raises(UserError, match=words):
+            sampler_from(spec)
+    for steps in (0, 11):
+        with pytest.raises(UserError, match=f"steps: {steps} given"):
+            time_grid("uniform_t", schedule_from(ScheduleSpec(timesteps=10)), steps)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_evaluations_are_as_declared(name: str) -> None:
     sampler = sampler_from(SamplingSpec(sampler=name))

@@ -39,6 +39,7 @@ MISTAKES = {
         ["step_sweep", "--executor", "inline", "--address", "auto"],
         "address: the inline executor",
     ),
+    "fewer CPUs than none": (["step_sweep", "--fit-cpus", "-1"], "fit-cpus: -1 given"),
     "an MLflow server that is away": (["step_sweep", "--scale", "smoke"], "no MLflow server answers"),
 }
 

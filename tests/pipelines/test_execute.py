@@ -69,8 +69,8 @@ def done(key: str) -> Outcome:
     return Outcome(key=key, status="FINISHED", done=Done(f"run of {key}", {}, {}))
 
 
-def failed(key: str, *, transient: bool = False, fatal: bool = False) -> Outcome:
-    return Outcome(key=key, status="FAILED", reason="broken", transient=transient, fatal=fatal)
+def failed(key: str, *, transient: bool = False, fatal: bool = False, untold: bool = False) -> Outcome:
+    return Outcome(key=key, status="FAILED", reason="broken", transient=transient, fatal=fatal, untold=untold)
 
 
 def run(plan: Plan, executor: Scripted) -> dict[str, Outcome]:
@@ -141,11 +141,13 @@ def test_transient_failures_are_tried_again_and_others_are_not() -> None:
     assert outcomes["flaky"].done is not None
 
 
-def test_attempts_end() -> None:
-    executor = Scripted({"flaky": [failed("flaky", transient=True)] * 9})
+@pytest.mark.parametrize("untold", [False, True])
+def test_attempts_end_and_a_stage_that_told_nothing_is_a_row(untold: bool, recorded: list[str]) -> None:
+    executor = Scripted({"flaky": [failed("flaky", transient=True, untold=untold)] * 9})
     outcomes = run(Plan(stages=(stage("flaky"),)), executor)
     assert executor.submitted.count("flaky") == execute.ATTEMPTS
     assert outcomes["flaky"].status == "FAILED"
+    assert recorded == ["flaky"] * untold
 
 
 def test_after_a_fatal_failure_nothing_more_is_started() -> None:

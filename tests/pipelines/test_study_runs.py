@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from pipelines import errors, fits, names, results, study, verdict
 from pipelines.execute import RayExecutor, execute
 from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
-from pipelines.tracking import Tracking, done_from
+from pipelines.tracking import Damaged, Tracking, done_from
 from pipelines.work import Setting, run_stage
 from workbench import expansion, training
 from workbench.presets.common import continuous
@@ -193,6 +194,16 @@ def test_a_fit_that_was_cut_short_goes_on_from_its_checkpoint_to_the_same_weight
     (cut,) = tracking.runs([again.experiment])
     assert cut.info.status == "RUNNING"
     assert cut.data.tags[names.TAG_CHECKPOINT]
+
+    def lose(self: Tracking, run_id: str, folder: Path) -> dict[str, str]:
+        raise Damaged("reads back differently")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "upload", lose)
+        lost = run_stage(again, {}, dataclasses.replace(setting, checkpoint_seconds=600.0))
+    assert lost.transient, (
+        "trained to its end, but its weights could not be stored: the checkpoint is still needed"
+    )
     outcome = run_stage(again, {}, setting)
     assert outcome.done is not None, outcome.details
     finished = tracking.client.get_run(outcome.done.run_id)

@@ -55,7 +55,7 @@ def test_two_seeds_decide_nothing() -> None:
     (found,) = verdict.decide(study(claim(RATIO)), rows({50: [9.0, 9.0], 1000: [1.0, 1.0]}))
     assert found.answer == "inconclusive"
     assert (found.estimate, found.low, found.high) == pytest.approx((9.0, 9.0, 9.0))
-    assert "2 seeds" in found.reason and "3 are needed" in found.reason
+    assert "2 seeds" in found.remark and "3 are needed" in found.remark
 
 
 def test_one_seed_gives_no_estimate() -> None:
@@ -87,7 +87,10 @@ def test_oracle_rows_and_older_rows_are_not_used() -> None:
 
 def test_values_without_a_logarithm_decide_nothing() -> None:
     (found,) = verdict.decide(study(claim(RATIO)), rows({50: [9.0, 9.0, -0.1], 1000: [1.0, 1.0, 1.0]}))
-    assert found.answer == "inconclusive" and "not positive" in found.reason
+    assert found.answer == "inconclusive" and "not positive" in found.remark
+    assert (
+        found.estimate is None and found.seeds == 3
+    )  # not that of the seeds that happen to have a logarithm
     table = rows({50: [1.0, 1.0, 1.0], 1000: [1.0, 1.0, 1.0]}).rename(columns={"nfe": "timesteps"})
     arms = zipped(source__model__schedule__timesteps=(50, 1000))
     (flat,) = verdict.decide(study(claim(Slope("frechet[cnn]", FIELD, spread=True)), arms=arms), table)
@@ -107,8 +110,8 @@ def test_nothing_finished_and_unknown_measures_are_inconclusive() -> None:
 def test_mixed_tables_are_refused_and_slices_take_them_apart() -> None:
     table = pd.concat(
         [
-            rows({50: [9.0] * 3, 1000: [1.0] * 3}),
-            rows({50: [1.0] * 3, 1000: [1.0] * 3}, data="fashion_mnist"),
+            rows({50: [9.0, 9.1, 9.2], 1000: [1.0] * 3}),
+            rows({50: [0.50, 0.51, 0.52], 1000: [1.0] * 3}, data="fashion_mnist"),
         ],
         ignore_index=True,
     ).assign(started=pd.date_range("2026-01-01", periods=12, tz="UTC"))
@@ -123,9 +126,8 @@ def test_mixed_tables_are_refused_and_slices_take_them_apart() -> None:
 
 def test_smoke_scale_asks_for_the_smoke_arms_alone() -> None:
     arms = zipped(source__model__schedule__timesteps=TIMESTEPS)
-    table = rows({t: [float(t)] * 3 for t in TIMESTEPS[:2]}, scale="smoke").rename(
-        columns={"nfe": "timesteps"}
-    )
+    values = {t: [float(t) ** power for power in (0.9, 1.0, 1.1)] for t in TIMESTEPS[:2]}
+    table = rows(values, scale="smoke").rename(columns={"nfe": "timesteps"})
     slope = claim(Slope("frechet[cnn]", FIELD), bound=0.5)
     assert verdict.decide(study(slope, arms=arms), table)[0].answer == "supported"
     assert verdict.decide(study(slope, arms=arms), table.assign(scale="quick"))[0].answer == "inconclusive"

@@ -27,7 +27,7 @@ class Dataset:
     """A data set with its fixed, disjoint splits.
 
     `levels` is the number of grey levels (17 for scikit-learn's digits, else 256). Every split is ordered so that its
-    first n rows hold each class in its due share, to within one row (see `splits`): a prefix is a fair sample.
+    first n rows hold each class in its due share, to within a few rows (see `splits`): a prefix is a fair sample.
     """
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,7 +72,7 @@ def download(url: str, target: Path, *, other_way: str) -> None:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"data: {target.name} is missing and cannot be downloaded ({error}). Either {other_way}, "
             f"or fetch {url} yourself and put it into {target.parent}."

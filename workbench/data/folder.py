@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-_GREY_MODES = ("1", "L")
+_GREY_MODES = ("1", "L", "LA", "La")
 
 
 def load(spec: DataSpec, location: Path | None) -> Dataset:
     """The images of the folder `location`: [1, H, W] when all are grey, else [3, H, W], in 0 .. 255.
 
     Classes are the subfolders in the order of their names. Raises UserError for a folder that is missing, unreadable
-    or without images, a file that is no image, images of mixed sizes, too few classes or too few images of a class.
+    or without images, a file that is no image or of more than 8 bits a value, images of mixed sizes, too few classes or
+    too few images of a class.
     """
     if location is None:
         raise UserError(f"data: {spec.name!r} needs the path of a folder with one subfolder a class.")
@@ -93,9 +94,21 @@ def _decoded(files: list[Path]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8
     def read(path: Path) -> Image.Image:
         try:
             with Image.open(path) as image:
-                return image.convert("L" if image.mode in _GREY_MODES else "RGB")
-        except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+                mode = image.mode
+                converted = image.convert("L" if mode in _GREY_MODES else "RGB")
+        except (
+            OSError,
+            UnidentifiedImageError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:
             raise UserError(f"data: {path} cannot be read as an image: {error}.") from error
+        if mode.startswith(("I", "F")):  # Pillow would cut values above 255 off
+            raise UserError(
+                f"data: {path} has values of more than 8 bits (mode {mode}); images of 8 bits are needed."
+            )
+        return converted
 
     images: list[Image.Image] = []
     for path in files:

@@ -19,7 +19,7 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
     """A fixed random order of the rows, int64 [N], in which each class is spread evenly.
 
     The row of random rank r among the n of its class is placed at (r + u) / n, u uniform in [0, 1). Any prefix, and so
-    any slice, therefore holds each class in its share to within a row or two. `labels` is int64 [N].
+    any slice, therefore holds each class in its share to within a few rows. `labels` is int64 [N].
     """
     random = np.random.RandomState(seed)
     label = labels.numpy()

@@ -21,7 +21,7 @@ Density = Callable[[Tensor, Schedule], Tensor]
 
 
 def uniform(quantiles: Tensor, schedule: Schedule) -> Tensor:
-    """t uniform over the timesteps of a discrete schedule, or over (0, 1]."""
+    """t uniform over the timesteps of a discrete schedule, or over times from LEAST_TIME to 1."""
     if isinstance(schedule, Discrete):
         return ((quantiles * schedule.timesteps).floor() + 1).clamp(
             max=schedule.timesteps

@@ -1,4 +1,4 @@
-"""The likelihood by the probability-flow ODE (Song et al., 2021, section 4.3 and appendix D.2), an estimate.
+"""The likelihood by the probability-flow ODE (Y. Song et al., 2021, section 4.3 and appendix D.2), an estimate.
 
 With y = x / alpha and the time l = log(sigma / alpha) the ODE is dy/dl = y - D(alpha y), and along it
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from workbench.diffusion.denoiser import Denoiser
 from workbench.diffusion.schedule import Schedule, schedule_from
+from workbench.registry import unknown
 from workbench.rng import stream
 from workbench.shapes import over_rows
 from workbench.spec import OracleSpec
@@ -68,8 +69,10 @@ class MixtureOracle(Denoiser):
 
 def mixture_from(spec: OracleSpec) -> MixtureOracle:
     """The mixture of `spec`, in float64: means of norm sqrt(dimensions) / 2 in random directions, weights
-    1 : 2 : ... : K. Its values are of the size of images in [-1, 1].
+    1 : 2 : ... : K. Its values are of the size of images in [-1, 1]. Raises UserError for another name.
     """
+    if spec.name != "mixture":
+        raise unknown("oracle.name", spec.name, ("mixture",))
     generator = stream(spec.seed, "mixture")
     means = torch.randn(spec.components, spec.dimensions, generator=generator, dtype=torch.float64)
     means = 0.5 * spec.dimensions**0.5 * means / means.norm(dim=1, keepdim=True)

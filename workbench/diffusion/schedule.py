@@ -59,7 +59,7 @@ class VariancePreserving(Schedule):
 
 
 class LinearVP(VariancePreserving):
-    """The continuous limit of DDPM's linear betas (Song et al., 2021, eq. 33): d log alpha_bar / dt = -beta(t), with
+    """The continuous limit of DDPM's linear betas (Y. Song et al., 2021, eq. 33): d log alpha_bar / dt = -beta(t), with
     beta(t) = beta_0 + t (beta_1 - beta_0)."""
 
     beta_0, beta_1 = 0.1, 20.0

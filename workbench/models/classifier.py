@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workbench.models.base import Event, Model, Objective
 from workbench.nn.layers import ChannelNorm, convolution, in_float32
-from workbench.registry import UserError
+from workbench.registry import UserError, unknown
 from workbench.spec import ClassifierSpec
 
 SMOOTHING = 0.05  # of the labels
@@ -22,6 +22,8 @@ class Classifier(Model):
 
     def __init__(self, spec: ClassifierSpec, event: Event) -> None:
         super().__init__()
+        if spec.name != "cnn":
+            raise unknown("model.name", spec.name, ("cnn",))
         channels, sides = event.shape[0], event.shape[1:]
         if min(sides) < 4:
             raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
@@ -11,9 +13,10 @@ from workbench.diffusion.objectives import denoising_loss
 from workbench.diffusion.schedule import Discrete, schedule_from
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
 from workbench.nn import backbone
+from workbench.registry import UserError, unknown
 from workbench.rng import Draws
 from workbench.sampling import BrownianPath, sample, sampler_from, time_grid
-from workbench.spec import DiffusionSpec, SamplingSpec
+from workbench.spec import DiffusionSpec, SamplingSpec, Variance
 
 BOUND_DRAWS = 32  # noise levels a row at which the bound is evaluated
 
@@ -30,6 +33,12 @@ class DiffusionModel(GenerativeModel):
 
     def __init__(self, spec: DiffusionSpec, event: Event) -> None:
         super().__init__()
+        if spec.variance not in get_args(Variance):
+            raise unknown("model.variance", spec.variance, get_args(Variance))
+        if not 0 <= spec.label_dropout <= 1:
+            raise UserError(
+                f"model.label_dropout: {spec.label_dropout:g} given; a share from 0 to 1 is needed"
+            )
         self.spec, self.event = spec, event
         self.classes = event.classes if spec.conditional else 0
         learned = spec.variance == "learned"
@@ -47,8 +56,9 @@ class DiffusionModel(GenerativeModel):
     ) -> Tensor:
         """Rows [B, *S] from noise at t = 1 along the time grid of `sampling`, on the Brownian path of `draws`.
 
-        Raises UserError for a sampler, grid or variance that this model cannot be sampled with.
+        Raises UserError for what `require_sampling` does, and an unknown sampler or grid.
         """
+        require_sampling(self.spec, sampling)
         watch, shape = watch or Watch(), self.event.shape
         counting = Counting(self.preconditioned)
         denoiser = wrapped(counting, sampling, null_label=self.classes)
@@ -99,6 +109,19 @@ class DiffusionModel(GenerativeModel):
     def objectives(self) -> tuple[Objective, ...]:
         return (
             Objective(name="denoising", loss=self.loss, parameters=self.parameters, unit="squared error"),
+        )
+
+
+def require_sampling(spec: DiffusionSpec, sampling: SamplingSpec) -> None:
+    """Raises UserError for a way to sample that a model was not trained for."""
+    if sampling.guidance != 1 and not (spec.conditional and spec.label_dropout):
+        raise UserError(
+            f"guidance: {sampling.guidance:g} given; it needs a model of labels that was trained without them at times "
+            "(conditional, and label_dropout above 0), else leave it at 1"
+        )
+    if sampling.sampler == "ddpm" and sampling.variance == "learned" != spec.variance:
+        raise UserError(
+            f"variance: 'learned' given for a model whose variance is {spec.variance!r}; one that learns it is needed"
         )
 
 

@@ -177,7 +177,8 @@ class MarkovHierarchy(GenerativeModel):
         )
         denoiser = self.denoiser(self.schedule)
         counting = Counting(denoiser)
-        times = torch.arange(1, self.spec.stages + 1, dtype=torch.float64) / self.spec.stages
+        times = torch.arange(1, self.spec.stages + 1, dtype=torch.float64, device=draws.device)
+        times /= self.spec.stages
         sampler = StageSampler(tuple(self.spread(times, denoiser).tolist()), self.project)
         grid = time_grid("uniform_t", denoiser.schedule, self.spec.stages)
         _, sigma = denoiser.schedule(grid[0])

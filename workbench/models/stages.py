@@ -55,7 +55,8 @@ class Subspace(nn.Module):
         if self.whole:
             return x
         cells = fold(x, CELL).unflatten(1, (x.shape[1], -1))  # [B, C, cell, *(S / 2)]
-        projected = torch.einsum("pq,bcq...->bcp...", self.projection.to(x.dtype), cells)
+        with torch.autocast(x.device.type, enabled=False):  # latents are as fine as the images
+            projected = torch.einsum("pq,bcq...->bcp...", self.projection.to(x.dtype), cells)
         return unfold(projected.flatten(1, 2), CELL)
 
 

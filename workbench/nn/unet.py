@@ -87,6 +87,10 @@ class UNet(Backbone):
                 f"backbone.attention: {len(spec.attention)} values given; one for each of the "
                 f"{len(spec.multipliers)} levels is needed"
             )
+        if not spec.multipliers or min(spec.multipliers) < 1:
+            raise UserError(
+                f"backbone.multipliers: {spec.multipliers} given; whole numbers from 1 are needed"
+            )
         channels, sides = event_shape[0], event_shape[1:]
         rank = len(sides)
         self.patch, self.sides = spec.patch, sides

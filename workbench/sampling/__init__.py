@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
-from workbench.registry import look_up
+from workbench.registry import UserError, look_up, unknown
 from workbench.sampling.ancestral import DDIM, Ancestral
 from workbench.sampling.brownian import BrownianPath
 from workbench.sampling.dpm_solver import DPMSolver2M, DPMSolver3M, SDEDPMSolver2M
@@ -13,7 +14,7 @@ from workbench.sampling.runge_kutta import Euler, Heun
 from workbench.sampling.sampler import Node, Noise, Sampler
 from workbench.sampling.time_grid import TIME_GRIDS, time_grid
 from workbench.sampling.unipc import UniPC
-from workbench.spec import SamplingSpec
+from workbench.spec import SamplingSpec, Variance
 
 SAMPLERS: dict[str, Callable[[SamplingSpec], Sampler]] = {
     "ddpm": lambda spec: Ancestral(variance=spec.variance),
@@ -40,5 +41,9 @@ __all__ = [
 
 
 def sampler_from(spec: SamplingSpec) -> Sampler:
-    """The sampler that `spec` names, with its settings. Raises UserError for an unknown name."""
+    """The sampler that `spec` names, with its settings. Raises UserError for an unknown name or a wrong setting."""
+    if spec.variance not in get_args(Variance):
+        raise unknown("variance", spec.variance, get_args(Variance))
+    if not 0 <= spec.eta <= 1:
+        raise UserError(f"eta: {spec.eta:g} given; a number from 0 (DDIM) to 1 (DDPM) is needed")
     return look_up(SAMPLERS, spec.sampler, "sampler")(spec)

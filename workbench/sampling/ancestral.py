@@ -1,4 +1,4 @@
-"""DDPM's own sampler (Ho et al., 2020, algorithm 2) and DDIM (Song et al., 2021), for any two times."""
+"""DDPM's own sampler (Ho et al., 2020, algorithm 2) and DDIM (J. Song et al., 2021), for any two times."""
 
 from __future__ import annotations
 

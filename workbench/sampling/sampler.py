@@ -88,8 +88,8 @@ class Sampler(ABC):
 def kept(x_t: Tensor, denoised: Tensor, t: Node, alpha_s: float, sigma_s: float) -> Tensor:
     """alpha_s D + sigma_s eps with the noise that x_t = alpha_t D + sigma_t eps holds: [B, *S].
 
-    With alpha and sigma of s it is the step of first order that all solvers share (Song et al., 2021, eq. 12). Neither
-    eps nor x / alpha is computed: in single precision they would cancel where alpha is small.
+    With alpha and sigma of s it is the step of first order that all solvers share (J. Song et al., 2021, eq. 12).
+    Neither eps nor x / alpha is computed: in single precision they would cancel where alpha is small.
     """
     share = sigma_s / t.sigma
     return x_t.mul(share).add_(denoised, alpha=alpha_s - share * t.alpha)

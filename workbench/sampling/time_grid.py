@@ -51,7 +51,10 @@ TIME_GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {
 
 
 def time_grid(name: str, schedule: Schedule, steps: int) -> Tensor:
-    """The grid of that name with `steps` steps. Raises UserError for an unknown name or fewer steps than one."""
+    """The grid of that name with `steps` steps. Raises UserError for an unknown name, for fewer steps than one, or for
+    more than a discrete schedule has timesteps, whose network has seen no noise between them."""
     if steps < 1:
         raise UserError(f"steps: {steps} given; a whole number from 1 is needed")
+    if isinstance(schedule, Discrete) and steps > schedule.timesteps:
+        raise UserError(f"steps: {steps} given; a model of {schedule.timesteps} timesteps takes no more")
     return look_up(TIME_GRIDS, name, "time_grid")(schedule, steps)

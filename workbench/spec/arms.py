@@ -41,10 +41,10 @@ def with_fields(spec: _Spec, fields: Mapping[str, Any] | Arm) -> _Spec:
 
 
 def _with_field(spec: Any, path: list[str], value: Any, whole: str) -> Any:
-    known = [field.name for field in dataclasses.fields(spec)]
+    known = [field.name for field in dataclasses.fields(spec)] if dataclasses.is_dataclass(spec) else []
     if path[0] not in known:
         raise ValueError(
-            f"field {whole!r}: {type(spec).__name__} has no {path[0]!r}; it has {', '.join(known)}"
+            f"field {whole!r}: {type(spec).__name__} has no {path[0]!r}; it has {', '.join(known) or 'no fields'}"
         )
     inner = value if len(path) == 1 else _with_field(getattr(spec, path[0]), path[1:], value, whole)
     return dataclasses.replace(spec, **{path[0]: inner})

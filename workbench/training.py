@@ -128,7 +128,7 @@ def fit(
     since = 0  # steps since the last record, or since the checkpoint: what was summed before is not in it
     model.train()
     while position.step < steps:
-        rows = batch_rows(spec.seed, position.step, batch, len(images)).to(execution.device)
+        rows = rows_of_step(spec.seed, position.step, batch, len(images)).to(execution.device)
         x_0, y = to_float(images[rows], dataset.levels), labels[rows]
         rate = learning_rate(spec.optimiser, position.step * batch, spec.budget.decay_images)
         for index, (objective, part) in enumerate(zip(objectives, trained, strict=True)):
@@ -225,7 +225,7 @@ def address(seed: int, purpose: str, *index: int) -> int:
     return rng.stream(seed, purpose, *index).initial_seed()
 
 
-def batch_rows(seed: int, step: int, batch: int, rows: int) -> Tensor:
+def rows_of_step(seed: int, step: int, batch: int, rows: int) -> Tensor:
     """The rows of the batch at `step`: [batch]. Each epoch is a fresh permutation; batches run on across epochs."""
     positions = torch.arange(step * batch, (step + 1) * batch)
     epochs = positions // rows

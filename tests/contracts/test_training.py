@@ -28,7 +28,7 @@ from workbench.spec import (
     ScheduleSpec,
     with_fields,
 )
-from workbench.training import Diverged, Fitted, batch_rows, fit, learning_rate
+from workbench.training import Diverged, Fitted, fit, learning_rate, rows_of_step
 
 BACKBONE = BackboneSpec(width=32, multipliers=(1,), attention=(True,), patch=2)
 MODELS: dict[str, ModelSpec] = {
@@ -67,9 +67,9 @@ def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(seed: int, step: int, batch: int, rows: int) -> torch.Tensor:
         taken.append(step)
-        return batch_rows(seed, step, batch, rows)
+        return rows_of_step(seed, step, batch, rows)
 
-    monkeypatch.setattr(training, "batch_rows", counted)
+    monkeypatch.setattr(training, "rows_of_step", counted)
     return taken
 
 
@@ -202,7 +202,7 @@ def test_divergence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_epoch_sees_each_row_once() -> None:
-    seen = torch.cat([batch_rows(0, step, 8, 20) for step in range(5)])
+    seen = torch.cat([rows_of_step(0, step, 8, 20) for step in range(5)])
     assert sorted(seen[:20].tolist()) == list(range(20))
     assert sorted(seen[20:].tolist()) == list(range(20))
     assert seen[:20].tolist() != seen[20:].tolist()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from workbench.flows import CausalAffine, Chain, bits_a_value, standard_normal
-from workbench.levels import require_levels, rounding_log_prob
+from workbench.levels import require_levels, rounding_log_prob, spacing
 from workbench.models.base import Event, GenerativeModel, LikelihoodKind, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
-from workbench.nn.patches import fold, unfold
+from workbench.nn.patches import on_grid, to_tokens, unfold
 from workbench.registry import UserError
 from workbench.rng import Draws
 from workbench.spec import AutoregressiveFlowSpec, SamplingSpec
@@ -52,11 +52,11 @@ class AutoregressiveFlow(GenerativeModel):
 
     def patches(self, images: Tensor) -> Tensor:
         """Images [B, *S] as tokens [B, T, P]."""
-        return fold(images, self.spec.patch).flatten(2).mT
+        return to_tokens(images, self.spec.patch)
 
     def joined(self, tokens: Tensor) -> Tensor:
         """Tokens [B, T, P] as images [B, *S]."""
-        return unfold(tokens.mT.reshape(len(tokens), -1, *self.sides), self.spec.patch)
+        return unfold(on_grid(tokens, self.sides), self.spec.patch)
 
     def log_density(self, noisy: Tensor, labels: Tensor) -> Tensor:
         """The exact log-density in nats of noisy images [B, *S]: [B]."""
@@ -88,8 +88,8 @@ class AutoregressiveFlow(GenerativeModel):
         """
         given = labels_of(len(images), labels, self.classes, images.device)
         noisy = images + self.spec.noise_std * self.noise(images, generator)
-        spacing = 2 / (self.event.levels - 1)
-        return bits_a_value(self.log_density(noisy, given) + self.values * math.log(spacing), self.values)
+        cell = self.values * math.log(spacing(self.event.levels))
+        return bits_a_value(self.log_density(noisy, given) + cell, self.values)
 
     def noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.levels import spacing
+
 LEAST_SCALE = math.exp(-3)  # in levels: 99.99 % of such a logistic lie within half a level of its centre
 
 
@@ -28,8 +30,8 @@ class DiscretisedLogistic:
     def of(cls, outputs: Tensor, *, levels: int, std: float) -> DiscretisedLogistic:
         """From a network's outputs [B, 2 C, *S], which are zero for a logistic around 0 of standard deviation `std`."""
         location, log_ratio = outputs.float().chunk(2, dim=1)
-        typical = math.log(max(std, 2 / (levels - 1)) * math.sqrt(3) / math.pi)
-        least = math.log(LEAST_SCALE * 2 / (levels - 1))
+        typical = math.log(max(std, spacing(levels)) * math.sqrt(3) / math.pi)
+        least = math.log(LEAST_SCALE * spacing(levels))
         return cls(location=location, log_scale=(typical + log_ratio).clamp(min=least), levels=levels)
 
     def log_prob(self, images: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,13 +26,30 @@ def pairing_loss(winner: Tensor, loser: Tensor) -> Tensor:
     return F.softplus(loser - winner)
 
 
+@functools.cache
+def has_amx() -> bool:
+    """Whether the processor multiplies bf16 matrices in tiles."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def twice_differentiable(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Where networks may be differentiated twice: without autocast on a CPU with AMX.
+
+    There the gradient of a gradient through bf16 convolutions is wrong (torch 2.13): for the penalty of a small
+    discriminator its cosine with that in float32 is 0.90, and 0.998 where oneDNN is told to do without AMX.
+    """
+    if device.type == "cpu" and has_amx():
+        return torch.autocast("cpu", enabled=False)
+    return contextlib.nullcontext()
+
+
 def squared_gradient(discriminator: nn.Module, rows: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The logits and |d logit / d row|^2 of each row [B, *S], both [B]; differentiable where gradients are on.
 
     The gradient is taken even under `no_grad`, so that a validation loss holds the same terms as the training loss.
     """
     differentiable = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable(rows.device):
         inputs = rows.detach().requires_grad_()
         logits: Tensor = discriminator(inputs, labels)
         # No row acts on the logit of another, so the gradient of the sum holds the gradient of each.

@@ -15,8 +15,9 @@ from workbench.spec import Study
 CURVES, MAP = "Curves", "Heat map"
 MARKS = (
     "Large marks: mean over seeds; small ones: each seed; bars: 95 % intervals, cut where they leave the picture. "
-    "Dashed: real images against real images at the same number. Click the legend to single one out."
+    "Click the legend to single one out."
 )
+FLOOR = " Dashed: real images against real images at the same number."
 ORACLE_MEASURES = ("endpoint_error", "sliced_wasserstein")
 
 
@@ -86,7 +87,8 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         st.caption(str(error))
         return
     st.altair_chart(chart, alt=f"{axis_title(name)}, {alt}")
-    st.caption(f"{measure(name).meaning} {heatmap.HOW_TO_READ if drawn == MAP else MARKS}")
+    marks = MARKS + (FLOOR if f"floor {name}" in rows.dropna(axis="columns", how="all") else "")
+    st.caption(f"{measure(name).meaning} {heatmap.HOW_TO_READ if drawn == MAP else marks}")
 
 
 def cost_and_oracle(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
@@ -177,10 +179,11 @@ def families(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         trilemma.panels(rows, axes, study.primary),
         alt="Quality, diversity and speed of each family beside each other, the best in quality first",
     )
-    st.markdown("#### The best at each budget")
     best = trilemma.winners(rows, axes, study.primary)
-    st.dataframe(best, hide_index=True, width="content", alt="The best family at each training budget")
-    st.caption(trilemma.APART)
+    if len(best):
+        st.markdown("#### The best at each budget")
+        st.dataframe(best, hide_index=True, width="content", alt="The best family at each training budget")
+        st.caption(trilemma.APART)
     st.markdown("#### Likelihood")
     ranks = trilemma.likelihoods(rows, axes, study.primary)
     st.dataframe(

@@ -96,7 +96,7 @@ def parts(rows: pd.DataFrame, axes: Axes, folder: Path, fetch: Fetch) -> list[st
     def look_up(run_id: str) -> Samples | None:
         if run_id not in known:
             known[run_id] = None
-            with contextlib.suppress(*PROBLEMS):
+            with contextlib.suppress(*PROBLEMS):  # the cell stays empty
                 known[run_id] = pictures.read_samples(fetch(run_id, "samples.npz"))
         return known[run_id]
 
@@ -160,7 +160,7 @@ def _way(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch: Fetch) 
             run_id = run_of(done, axes, name, value, seed)
             if run_id is None:
                 continue
-            with contextlib.suppress(*PROBLEMS):
+            with contextlib.suppress(*PROBLEMS):  # another arm may do
                 found = pictures.read_trajectory(fetch(run_id, "samples.npz"))
                 pictures.way(found, 0, side=SIDE).save(folder / "way.png", optimize=True)
                 label = f"{looks([name])[name].label}, {value:g}" if axes.series else f"{axes.x} {value:g}"
@@ -172,7 +172,7 @@ def _latent_space(done: pd.DataFrame, axes: Axes, seed: int, folder: Path, fetch
     """Reconstructions and interpolations of the arms with an encoder, each at its largest x."""
     cells: list[str] = []
     for name, x, run_id, how in with_encoder(done, axes, seed):
-        with contextlib.suppress(*PROBLEMS):
+        with contextlib.suppress(*PROBLEMS):  # the others are shown
             found = pictures.read_latent(fetch(run_id, "latent.npz"))
             label = looks([name])[name].label if axes.series else "the model"
             files = [f"{kind}-{len(cells) + 1}.png" for kind in ("reconstructions", "interpolations")]

@@ -199,9 +199,8 @@ def failures(rows: pd.DataFrame) -> str:
     )
 
 
-def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
-    """What the fits of the trials are and cost, in a sentence or two; empty where that is not known."""
-    used = fits[fits["run_id"].isin(run_ids)] if "run_id" in fits else fits.iloc[:0]
+def fit_lines(fits: pd.DataFrame) -> str:
+    """What fits are and cost, in a sentence; empty where that is not known."""
     columns = {
         "parameters": "parameters",
         "fit_seconds": "seconds of training",
@@ -209,7 +208,7 @@ def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
     }
     parts = []
     for column, words in columns.items():
-        values = used[column].dropna().astype(float) if column in used else pd.Series(dtype=float)
+        values = fits[column].dropna().astype(float) if column in fits else pd.Series(dtype=float)
         if values.empty:
             continue
         low, high = values.min(), values.max()
@@ -219,7 +218,7 @@ def fit_lines(fits: pd.DataFrame, run_ids: Sequence[str]) -> str:
             parts.append(f"{high:,.0f} {words}")
         else:
             parts.append(f"{low:,.0f} to {high:,.0f} {words}")
-    return f"{len(used)} fits: {', '.join(parts)}." if parts else ""
+    return f"{len(fits)} fits: {', '.join(parts)}." if parts else ""
 
 
 def environment_lines(environment: Mapping[str, object]) -> str:

@@ -261,10 +261,10 @@ def execute(plan: Plan, executor: Executor, setting: Setting, listener: Listener
                 LOG.warning("%s: %s\n%s", stages[outcome.key].name, outcome.reason, outcome.details)
             if outcome.fatal:
                 fatal = outcome.reason
-            elif outcome.transient:
+            elif outcome.transient or outcome.untold:
                 _require_server(setting)  # nothing succeeds without it
                 end_attempt(stages[outcome.key], setting, outcome.reason)
-                if running[outcome.key] < ATTEMPTS:
+                if outcome.transient and running[outcome.key] < ATTEMPTS:
                     running[outcome.key] += 1
                     _submit(stages[outcome.key], done, executor, setting, listener)
                     continue

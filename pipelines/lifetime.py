@@ -79,7 +79,7 @@ def heartbeat(tracking: Tracking, execution: str) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(BEAT_SECONDS):
-            with contextlib.suppress(MlflowException, OSError):
+            with contextlib.suppress(MlflowException, OSError):  # a missed beat is made up for by the next
                 tracking.client.set_tag(execution, names.TAG_HEARTBEAT, f"{time.time():.0f}")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

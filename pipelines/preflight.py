@@ -69,7 +69,7 @@ def check(stages: Sequence[Stage], data: DataSpec, location: Path | None) -> Est
         if isinstance(spec, ReferenceSpec):
             _check_measures(spec.measures, spec.rows, len(dataset.test))
         if isinstance(spec, (FeatureSpec, RecognitionSpec)):
-            checks.check(spec, event)
+            checks.check(spec, dataset)
             readouts = checks.readout_seconds(spec, dataset)
         if (
             isinstance(spec, RecognitionSpec)
@@ -161,12 +161,13 @@ def seconds_per_evaluation(spec: ModelSpec, event: object, batch_size: int) -> f
 
 
 def _check_sampling(spec: TrialSpec) -> None:
+    from workbench.diffusion.oracle import mixture_from
     from workbench.diffusion.schedule import schedule_from
     from workbench.models.diffusion import require_sampling
     from workbench.models.latent_diffusion import require_no_clip
-    from workbench.registry import look_up
-    from workbench.sampling import TIME_GRIDS, sampler_from
+    from workbench.sampling import sampler_from, time_grid
 
+    steps = sampler_from(spec.sampling).steps_for(spec.sampling.nfe)
     if isinstance(spec.source, FitSpec):
         model = spec.source.model
         if isinstance(model, ClassifierSpec):
@@ -177,9 +178,10 @@ def _check_sampling(spec: TrialSpec) -> None:
         if not isinstance(model, DiffusionSpec):
             return  # drawn in one pass, without a sampler
         require_sampling(model, spec.sampling)
-        schedule_from(model.schedule)
-    sampler_from(spec.sampling).steps_for(spec.sampling.nfe)
-    look_up(TIME_GRIDS, spec.sampling.time_grid, "time_grid")
+        schedule = schedule_from(model.schedule)
+    else:
+        schedule = mixture_from(spec.source).schedule
+    time_grid(spec.sampling.time_grid, schedule, steps)
 
 
 def _check_measures(measures: MeasureSpec, rows: int, available: int) -> None:

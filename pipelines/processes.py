@@ -47,7 +47,7 @@ class Process:
 
     def find(self) -> psutil.Process | None:
         """The process, None when it has ended."""
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it has ended
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < CLOCK_SECONDS
             if same and process.status() != psutil.STATUS_ZOMBIE:
@@ -135,7 +135,7 @@ def port_for(field_name: str, asked: int, usual: int) -> int:
     for port in (asked,) if asked else (usual, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # in use
                 probe.bind((LOOPBACK, port))
                 return int(probe.getsockname()[1])
     raise UserError(f"{field_name}: port {asked} is in use; choose another, or 0 for any free one")
@@ -214,7 +214,7 @@ def family(service: Service) -> list[psutil.Process]:
     """The processes of a service that run: itself and all that carry its mark."""
     members = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
+        with contextlib.suppress(psutil.Error, OSError):  # another user's, or it has ended
             if process.environ().get(MARK) == service.mark and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process)
     return members
@@ -240,12 +240,12 @@ def stop(service: Service, *, seconds: float = STOP_SECONDS) -> None:
 
 def _each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
     for process in processes:
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it has ended
             act(process)
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error):  # it has ended, or may not be looked into
         return any(
             connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
             for connection in process.net_connections(kind="tcp")
@@ -255,7 +255,7 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 def _last_words(service: Service) -> str:
     """The last line of its log that says something."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # it did not come so far as to have one
         lines = [line.strip() for line in Path(service.log).read_text(errors="replace").splitlines()]
         said = [line for line in lines if any(letter.isalpha() for letter in line)]
         if said:

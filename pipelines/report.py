@@ -182,7 +182,7 @@ class Page:
             "Mean ± standard deviation over training seeds.",
             "## What was run and how",
             study.how_to_read,
-            answer.fit_lines(results.fits(self.uri), fits),
+            answer.fit_lines(results.fits(self.uri, fits)),
             self._environment(data, scale),
             f"### Trials that did not finish\n\n{bad}" if bad else "",
             "## Caveats",
@@ -194,7 +194,9 @@ class Page:
     def _quality_parts(self) -> list[str]:
         """The primary measure against x, for one facet after the other."""
         across, primary = self.axes, self.study.primary
-        how = QUALITY + (FLOOR if f"floor {primary}" in finished(self.rows).dropna(axis="columns") else "")
+        how = QUALITY + (
+            FLOOR if f"floor {primary}" in finished(self.rows).dropna(axis="columns", how="all") else ""
+        )
         parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {how}."]
         for facet in facets_of(self.rows, across) or [""]:
             rows = at_facet(self.rows, across, facet)
@@ -261,13 +263,13 @@ class Page:
             lambda: trilemma.panels(rows, axes, primary),
             "Quality, diversity and speed beside each other",
         )
-        best = answer.frame_table(trilemma.winners(rows, axes, primary))
+        winners = trilemma.winners(rows, axes, primary)
+        best = f"### The best at each budget\n\n{answer.frame_table(winners)}\n\n{trilemma.APART}\n\n"
         ranks = answer.frame_table(trilemma.likelihoods(rows, axes, primary))
         costs = answer.frame_table(trilemma.costs(rows, axes, primary))
         return (
             f"## Quality, diversity, speed\n\n{figure}\n\n{trilemma.HOW_TO_READ}\n\n{beside}\n\n"
-            f"### The best at each budget\n\n"
-            f"{best}\n\n{trilemma.APART}\n\n### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}\n\n"
+            f"{best if len(winners) else ''}### Likelihood\n\n{ranks}\n\n{trilemma.KINDS}\n\n"
             f"### What each costs\n\n{costs}\n\n{trilemma.COSTS}"
         )
 
@@ -318,7 +320,7 @@ class Page:
             & (executions["status"] != "RUNNING")
         )
         for run_id in executions[mask]["run_id"].drop_duplicates():
-            with contextlib.suppress(OSError, ValueError, MlflowException):
+            with contextlib.suppress(OSError, ValueError, MlflowException):  # the next one may have told it
                 stored = json.loads(results.artifact(self.uri, run_id, "environment.json").read_text())
                 return f"Run on: {answer.environment_lines(stored)}."
         return ""

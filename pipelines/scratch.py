@@ -28,7 +28,7 @@ def arriving(target: Path) -> Iterator[Path]:
 
 def touch(path: Path) -> None:
     """Mark a file as used now."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # another process deleted it
         os.utime(path)
 
 
@@ -36,7 +36,7 @@ def trim(limit_bytes: int = LIMIT_BYTES, keep: Path | None = None) -> None:
     """Delete the files that were used longest ago until `limit_bytes` are left. Races with other processes are fine."""
     entries = []
     for path in directory().rglob("*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # another process deleted it
             if path.is_file() and path != keep:
                 entries.append((path.stat().st_mtime, path.stat().st_size, path))
     excess = sum(size for _, size, _ in entries) - limit_bytes

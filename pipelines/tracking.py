@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -214,13 +213,12 @@ class Tracking:
         return target
 
     def delete_artifacts(self, run_id: str, prefix: str) -> None:
-        """Delete the artifacts of a run whose names start with `prefix`; nothing depends on its success."""
-        # What stays takes room and no more. Some artifact stores cannot delete, and tell by NotImplementedError.
-        with contextlib.suppress(MlflowException, NotImplementedError, OSError):
-            repository = self._repository(run_id)
-            for info in repository.list_artifacts():
-                if info.path.startswith(prefix):
-                    repository.delete_artifacts(info.path)
+        """Delete the artifacts of a run whose names start with `prefix`. Raises what the artifact store raises, some of
+        which cannot delete."""
+        repository = self._repository(run_id)
+        for info in repository.list_artifacts():
+            if info.path.startswith(prefix):
+                repository.delete_artifacts(info.path)
 
     def _repository(self, run_id: str) -> ArtifactRepository:
         if run_id not in self._artifacts:

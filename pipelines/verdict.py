@@ -27,6 +27,7 @@ Answer = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.95
 LEAST_SEEDS = 3
 SAME = 1e-9  # values whose relative deviation is no larger are equal but for rounding
+SIGNS = 6  # values on one side of the bound, of which the sign test is sure at that level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class Decision:
     `estimate`, `low` and `high` are the statistic and its 95 % interval: a factor for a ratio, an exponent for a
     slope, in the unit of the measure for a `Difference` or a `Level`; all None where it could not be computed.
     `confidence` is the level of the widest interval that still lies on one side of the bound, between 0 and 1: how sure
-    the answer is. `per_seed` holds the statistic of each seed.
+    the answer is; where all seeds give the same value, that of the sign test. `per_seed` holds the statistic of each
+    seed.
     """
 
     claim: str
@@ -138,10 +140,12 @@ def judge(claim: Claim, estimate: Estimate, bound: float) -> tuple[Answer, float
     """The answer, and the level of the widest interval that lies on one side of `bound`, on the additive axis.
 
     Equal values, such as rank correlations of few arms, show no spread from which an interval could be made. What is
-    left is how many lie on that side: the level of the sign test (Dixon and Mood, 1946).
+    left is how many lie on that side: the level of the sign test (Dixon and Mood, 1946), which does not count values at
+    the bound itself. It asks for more seeds than the interval does of values that differ but a little.
     """
     if estimate.error == 0.0:
-        confidence = 1.0 - 2.0 * 0.5 ** (estimate.freedom + 1)
+        signs = 0 if math.isclose(estimate.value, bound, rel_tol=SAME, abs_tol=SAME) else estimate.freedom + 1
+        confidence = max(0.0, 1.0 - 2.0 * 0.5**signs)
     else:
         t = abs(estimate.value - bound) / estimate.error
         confidence = 1.0 - 2.0 * float(stats.t.sf(t, estimate.freedom))
@@ -197,7 +201,8 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
         per_seed = {} if _of_spread(statistic) else per_seed  # a spread is one number for all seeds together
     if low == high:
         reason = (
-            f"all {len(complete)} seeds give the same value, and no spread to make an interval from{dropped}"
+            f"all {len(complete)} seeds give the same value: no spread to make an interval from, and the sign test "
+            f"needs {SIGNS} seeds{dropped}"
         )
     else:
         includes = "includes" if answer == "inconclusive" else "excludes"

@@ -135,7 +135,21 @@ STUDY = Study(
         ),
         (
             "So the U-Net with transformers has two levels of 64 channels, the plain one of 48 and 96. A plain one of "
-            "even levels is about as good: distance 38, not 40, after 6,000 images of Fashion-MNIST, with one seed."
+            "even levels is about as good: distance 38, not 40, after 6,000 images of Fashion-MNIST, with one seed, by "
+            "another judge than that of the study."
+        ),
+        (
+            "The U-Net has self-attention in its lower level, as is usual; with transformers it has cross-attention "
+            "and perceptrons there besides. U-ViT has not only the long skips that DiT lacks: it is told noise level "
+            "and class by tokens, not by scales and shifts."
+        ),
+        (
+            "Of Fashion-MNIST a network sees 16,000 images, less than a third of the training split: samples are "
+            "coarse, and a classifier takes many for another class. The answer is one about that stage of training."
+        ),
+        (
+            "Equal seconds are those of one kind of processor. On another a fit takes up to a quarter more or less "
+            "than that of the U-Net: the picture of training seconds tells what each took."
         ),
         (
             "Learning rates were chosen among four, with one seed, at equal FLOPs, by 500 images, of digits by the 147 "

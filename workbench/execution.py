@@ -33,8 +33,13 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bf16 matrices faster than float32 ones."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Both are the same question to oneDNN's CPU dispatch; torch has no public name for it yet.
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or has_amx())
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies bf16 matrices in tiles."""
+    # `torch.cpu.get_capabilities` asks the same in public, but is younger than the oldest torch that will do here.
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 @functools.cache

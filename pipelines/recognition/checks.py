@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from workbench.registry import UserError, unknown
@@ -23,7 +24,6 @@ from workbench.spec import (
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
-    from workbench.models import Event
 
 CORRUPTED_SETS = 12  # four corruptions at three severities
 PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are dropped
@@ -36,10 +36,11 @@ ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 
 
-def check(spec: FeatureSpec | RecognitionSpec, event: Event) -> None:
-    """Raises UserError for a model that cannot do what is asked of it, and for a layer that it does not have."""
+def check(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> None:
+    """Raises UserError for a model that cannot do what is asked of it, for a layer that it does not have, and for a
+    choice of rows in which a class is missing."""
     if isinstance(spec, FeatureSpec):
-        _check_features(spec, event)
+        _check_features(spec, dataset)
     elif isinstance(spec.by, ReadoutSpec):
         _between("labelled", spec.by.labelled, 0, 1)
         _at_least_one("draws", spec.by.draws)
@@ -91,8 +92,8 @@ def readout_seconds(spec: FeatureSpec | RecognitionSpec, dataset: Dataset) -> fl
     return spec.by.draws * share * len(dataset.train) * READOUT_SECONDS
 
 
-def _check_features(spec: FeatureSpec, event: Event) -> None:
-    from workbench.models import build
+def _check_features(spec: FeatureSpec, dataset: Dataset) -> None:
+    from workbench.models import Event, build
     from workbench.recognition import layers
 
     _between("features.train_share", spec.train_share, 0, 1)
@@ -102,6 +103,7 @@ def _check_features(spec: FeatureSpec, event: Event) -> None:
         ("grid_rows", spec.grid_rows),
     ):
         _at_least_one(f"features.{name}", value)
+    _check_classes("train_share", spec.train_share, math.ceil(spec.train_share * len(dataset.train)), dataset)
     model = None if spec.source is None else spec.source.model
     if spec.of == "latents" and not isinstance(model, ENCODED):
         raise UserError(f"features: {_name(model)} has no encoder, so no latents; a VAE does")
@@ -116,10 +118,21 @@ def _check_features(spec: FeatureSpec, event: Event) -> None:
             )
         if not spec.sides or min(spec.sides) < 1:
             raise UserError(f"features.sides: {spec.sides} given; whole numbers from 1 are needed")
-        known = layers(build(model, event))
+        _check_classes("grid_rows", spec.grid_rows, spec.grid_rows, dataset)
+        known = layers(build(model, Event.of(dataset)))
         for name in spec.layers:
             if name not in known:
                 raise unknown("features.layers", name, known)
+
+
+def _check_classes(name: str, value: float, rows: int, dataset: Dataset) -> None:
+    """Raises UserError where a readout would learn from rows that lack a class."""
+    present = len(dataset.train.labels[:rows].unique())
+    if present < len(dataset.classes):
+        raise UserError(
+            f"features.{name}: {value:g} given, which is {min(rows, len(dataset.train))} training rows; {present} of "
+            f"{len(dataset.classes)} classes are among them, and a readout needs all: more rows are needed"
+        )
 
 
 def _check_bayes(model: ModelSpec) -> None:

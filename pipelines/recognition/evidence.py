@@ -34,7 +34,7 @@ def gathered(
     most = done.groupby(axes.series)[axes.x].transform("max")
     found = []
     for row in done[done[axes.x] == most].to_dict("records"):
-        with contextlib.suppress(*problems):
+        with contextlib.suppress(*problems):  # the others are shown
             kept = read(row["run_id"])
             found.append(
                 {

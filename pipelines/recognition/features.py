@@ -93,7 +93,8 @@ def _viewed(work: Work, spec: FeatureSpec, data: Dataset, execution: Execution) 
         return Viewed(view=lambda images, _: images.flatten(1), choice={}, metrics={})
     if spec.of == "principal":
         train = to_float(data.train.images, data.levels).flatten(1)
-        project = principal(train, min(spec.components, *train.shape))
+        # Half of the values at most: all of them would be the pixels again, turned.
+        project = principal(train, min(spec.components, len(train), max(1, train.shape[1] // 2)))
         return Viewed(view=lambda images, _: project(images.flatten(1)), choice={}, metrics={})
     assert spec.source is not None
     model = shared.model(work, spec.source)

@@ -88,7 +88,7 @@ def _wrong(kept: pd.DataFrame, folder: Path, fetch: Fetch) -> Iterator[str]:
     for row in kept.to_dict("records"):
         if not row["evidence"].get("wrong"):
             continue
-        with contextlib.suppress(*PROBLEMS):
+        with contextlib.suppress(*PROBLEMS):  # the next one may be there
             shutil.copyfile(fetch(row["run_id"], evidence.WRONG), folder / evidence.WRONG)
             yield f"![Images taken for another class]({folder.name}/{evidence.WRONG})"
             yield f"{evidence.wrong_words(row['evidence'])} {charts.WRONG}"

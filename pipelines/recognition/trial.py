@@ -186,7 +186,7 @@ def _by_network(work: Work, by: SupervisedSpec, data: Dataset, execution: Execut
 
 
 def _by_bayes(work: Work, by: BayesSpec, seed: int, data: Dataset, execution: Execution) -> Told:
-    """The class under which the model finds an image most probable."""
+    """A generative model as a classifier by Bayes' rule."""
     model = shared.model(work, by.fit)
     execution.place(model)
     images = to_float(data.test.images[: by.rows], data.levels)

@@ -50,7 +50,11 @@ def test_the_log_determinant_is_that_of_autograd(name: str) -> None:
     _, log_det = model.flow(x, LABELS)
     for row in range(4):
         one, label = x[row : row + 1], LABELS[row : row + 1]
-        jacobian = torch.autograd.functional.jacobian(lambda u: model.flow(u, label)[0].flatten(), one)  # noqa: B023
+
+        def flat(u: torch.Tensor, label: torch.Tensor = label) -> torch.Tensor:
+            return model.flow(u, label)[0].flatten()
+
+        jacobian = torch.autograd.functional.jacobian(flat, one)
         expected = torch.linalg.slogdet(jacobian.reshape(16, 16)).logabsdet
         torch.testing.assert_close(log_det[row], expected, rtol=0, atol=1e-8)
 

@@ -104,14 +104,16 @@ def test_principal_components_keep_the_most_variance() -> None:
         principal(train, 7)
 
 
-def test_the_cell_that_knows_is_chosen_and_of_equals_the_first() -> None:
+def test_the_cell_that_knows_is_chosen_and_of_equals_the_surer_one() -> None:
     labels, truth = torch.arange(90) % CLASSES, torch.arange(30) % CLASSES
     noise = (torch.randn(90, 6, generator=stream(0, "a")), torch.randn(30, 6, generator=stream(0, "b")))
     knows = rows_of(90, apart=12, name="train")[0], rows_of(30, apart=12, name="validation")[0]
-    cells = (("noise", *noise), (("middle", 0.1), *knows), (("up", 0.1), *knows))
-    chosen, table = choose(cells, labels, truth, CLASSES)
-    assert chosen == ("middle", 0.1)
-    assert table["middle", 0.1] == table["up", 0.1] == 1.0 and table["noise"] < 0.7
+    surer = rows_of(90, apart=24, name="train")[0], rows_of(30, apart=24, name="validation")[0]
+    cells = (("noise", *noise), ("knows", *knows), ("surer", *surer))
+    for order in (cells, cells[::-1]):
+        chosen, table = choose(order, labels, truth, CLASSES)
+        assert chosen == "surer"
+        assert table["knows"] == table["surer"] == 1.0 and table["noise"] < 0.7
 
 
 def test_rows_of_the_choice_alone_decide_it() -> None:

@@ -11,8 +11,8 @@ from toy import halves
 from workbench.execution import Execution
 from workbench.models import Event, TrunkClassifier, build
 from workbench.nn import BACKBONES
-from workbench.nn.cost import feature_widths
-from workbench.nn.pooling import as_read
+from workbench.nn.cost import feature_sizes
+from workbench.nn.pooling import as_read, pooled
 from workbench.registry import UserError
 from workbench.rng import stream
 from workbench.spec import (
@@ -79,7 +79,7 @@ def test_it_reads_activations_normalised_and_bent() -> None:
     denoiser, t = model.diffusion.preconditioned, torch.tensor(SPEC.time, dtype=torch.float64)
     alpha, _ = denoiser.schedule(t)
     found = denoiser.backbone.features(*denoiser.inputs(float(alpha) * x, t), None, model.layers)
-    expected = torch.cat([as_read(found[name]).flatten(2).mean(2) for name in model.layers], dim=1)
+    expected = torch.cat([pooled(as_read(found[name]), SPEC.side) for name in model.layers], dim=1)
     assert torch.allclose(seen[0], expected, atol=1e-5)
 
 
@@ -107,11 +107,13 @@ def test_probabilities_are_such_and_do_not_depend_on_chance() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_widths_of_features_are_those_that_the_network_gives(name: str) -> None:
+def test_the_sizes_of_features_are_those_that_the_network_gives(name: str) -> None:
     spec = BackboneSpec(name=name, width=32, blocks=2, patch=2)
     net = BACKBONES[name](spec, event_shape=(1, 8, 8), outputs=1, classes=0)
     seen = net.features(torch.zeros(1, 1, 8, 8), torch.zeros(1), None, net.feature_names)
-    assert feature_widths(net, (1, 8, 8)) == {one: seen[one].shape[1] for one in net.feature_names}
+    for side in (1, 4):
+        sizes = {one: pooled(seen[one], side).shape[1] for one in net.feature_names}
+        assert feature_sizes(net, (1, 8, 8), side) == sizes
 
 
 def test_weights_that_the_spec_does_not_name_are_refused_and_those_that_it_names_are_needed() -> None:
@@ -125,6 +127,8 @@ def test_weights_that_the_spec_does_not_name_are_refused_and_those_that_it_names
         made(replace(SPEC, start=other))
 
 
-def test_a_noise_level_outside_its_range_is_told() -> None:
+def test_a_noise_level_or_grid_outside_its_range_is_told() -> None:
     with pytest.raises(UserError, match=r"model\.time: 1 given"):
         made(replace(SPEC, time=1.0))
+    with pytest.raises(UserError, match=r"model\.side: 0 given"):
+        made(replace(SPEC, side=0))

@@ -6,6 +6,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import vl_convert
 
 import studies
 from pipelines import architecture, figures
@@ -98,10 +99,9 @@ def test_only_studies_of_backbones_draw_them() -> None:
 
 
 def test_the_pictures_of_a_study_are_drawn_with_names_and_totals() -> None:
-    convert = pytest.importorskip("vl_convert")
     networks = architecture.networks(BACKBONES, AXES, "digits", "quick", "flops")
     chart = architecture.beside(networks, **EVENT)
-    svg = convert.vegalite_to_svg(figures.on_paper(chart).to_json())
+    svg = vl_convert.vegalite_to_svg(figures.on_paper(chart).to_json())
     assert "NaN" not in svg
     for name, spec in networks.items():
         assert f">{word(name)}<" in svg

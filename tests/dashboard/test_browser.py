@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from live import Story
 from PIL import Image
+from playwright import sync_api as playwright
 
-playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUESTION = "How many denoising steps does a diffusion model need?"
 WAIT = 60_000  # milliseconds

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from fake_store import filled, trial_rows
 
 import studies
 from pipelines import album, axes, figures, pictures, verdict, vocabulary
+from workbench.metrics import METRICS
 
 STEP, STEPS = studies.study("step_sweep"), studies.study("diffusion_steps")
 BACKBONES = studies.study("backbones")
@@ -102,8 +104,7 @@ def test_every_family_has_a_look_of_its_own() -> None:
 
 
 def test_measures_are_named_with_the_direction_that_the_library_gives() -> None:
-    metrics = pytest.importorskip("workbench.metrics").METRICS
-    for name, metric in metrics.items():
+    for name, metric in METRICS.items():
         assert vocabulary.MEASURES[name].direction == metric.direction
         assert vocabulary.MEASURES[name].unit == metric.unit
     assert vocabulary.axis_title("frechet[cnn]") == "Fréchet distance, CNN features (lower is better)"
@@ -235,7 +236,6 @@ def test_claim_charts_show_bound_and_interval() -> None:
 
 
 def test_every_chart_is_drawn(tmp_path: Path) -> None:
-    convert = pytest.importorskip("vl_convert")
     for study in (STEP, STEPS):
         table, across = verdict.at(trial_rows(study), "digits", "quick"), axes.axes_of(study)
         pairs = list(zip(study.claims, verdict.decide(study, table), strict=True))
@@ -244,7 +244,7 @@ def test_every_chart_is_drawn(tmp_path: Path) -> None:
             figures.cost_chart(table, across, "frechet[cnn]", cost="sample_seconds"),
             figures.claims_chart(pairs),
         ):
-            svg = convert.vegalite_to_svg(figures.on_paper(chart).to_json())
+            svg = vl_convert.vegalite_to_svg(figures.on_paper(chart).to_json())
             assert svg.startswith("<svg") and "NaN" not in svg
 
 

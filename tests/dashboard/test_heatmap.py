@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import pytest
+import vl_convert
 from fake_store import trial_rows
 
 import studies
@@ -74,8 +75,7 @@ def test_offered_where_there_is_a_grid_to_see() -> None:
 
 
 def test_all_values_are_drawn() -> None:
-    convert = pytest.importorskip("vl_convert")
-    svg = convert.vegalite_to_svg(heatmap.chart(trial_rows(PATCHES), AXES, "frechet[cnn]").to_json())
+    svg = vl_convert.vegalite_to_svg(heatmap.chart(trial_rows(PATCHES), AXES, "frechet[cnn]").to_json())
     assert "NaN" not in svg
     for row in cells("frechet[cnn]", trial_rows(PATCHES)).values():
         assert f">{row['text']}<" in svg and f">{row['label']}<" in svg

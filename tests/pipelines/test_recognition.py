@@ -79,7 +79,7 @@ MISTAKES: dict[str, tuple[FeatureSpec | RecognitionSpec, str]] = {
 def test_what_a_model_cannot_do_is_refused_in_one_line(mistake: str) -> None:
     spec, line = MISTAKES[mistake]
     with pytest.raises(UserError, match=line) as raised:
-        checks.check(spec, EVENT)
+        checks.check(spec, DIGITS)
     assert "\n" not in str(raised.value)
 
 
@@ -214,6 +214,14 @@ OUT_OF_RANGE: dict[str, tuple[FeatureSpec | RecognitionSpec, str]] = {
     ),
     "pairs": (RecognitionSpec(by=BayesSpec(fit=fit_of("diffusion"), pairs=0)), r"pairs: 0 given"),
     "rows": (FeatureSpec(of="pixels", data=DataSpec(), train_share=0.0), r"features\.train_share: 0 given"),
+    "classes among the rows": (
+        FeatureSpec(of="pixels", data=DataSpec(), train_share=0.004),
+        r"train_share: 0\.004 given, which is 5 training rows; . of 10 classes are among them",
+    ),
+    "classes among the rows of the choice": (
+        FeatureSpec(of="activations", data=DataSpec(), source=UNCONDITIONAL, grid_rows=9),
+        r"grid_rows: 9 given, which is 9 training rows; . of 10 classes",
+    ),
     **{
         f"{field} {value}": (
             FeatureSpec(of="activations", data=DataSpec(), source=UNCONDITIONAL, **{field: value}),
@@ -228,4 +236,4 @@ OUT_OF_RANGE: dict[str, tuple[FeatureSpec | RecognitionSpec, str]] = {
 def test_a_number_out_of_range_is_told(what: str) -> None:
     spec, line = OUT_OF_RANGE[what]
     with pytest.raises(UserError, match=line):
-        checks.check(spec, EVENT)
+        checks.check(spec, DIGITS)

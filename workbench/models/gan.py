@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from workbench.execution import has_amx
 from workbench.models.base import Event, GenerativeModel, Objective, Watch
 from workbench.models.labels import labels_of, require_no_guidance
 from workbench.nn.residual import ResidualDiscriminator, ResidualGenerator
@@ -24,12 +24,6 @@ def pairing_loss(winner: Tensor, loser: Tensor) -> Tensor:
     The discriminator wants the real row of each pair to win, the generator its own.
     """
     return F.softplus(loser - winner)
-
-
-@functools.cache
-def has_amx() -> bool:
-    """Whether the processor multiplies bf16 matrices in tiles."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def twice_differentiable(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -12,7 +12,7 @@ from workbench.models.base import Event, Model, Objective
 from workbench.models.classifier import SMOOTHING, shifted
 from workbench.models.diffusion import DiffusionModel
 from workbench.nn.base import Backbone
-from workbench.nn.cost import feature_widths
+from workbench.nn.cost import feature_sizes
 from workbench.nn.layers import in_float32
 from workbench.nn.pooling import as_read, pooled
 from workbench.registry import UserError
@@ -20,8 +20,8 @@ from workbench.spec import TrunkClassifierSpec
 
 
 class TrunkClassifier(Model):
-    """The mean over positions of what every block of the network puts out, normalised and through SiLU (`as_read`),
-    side by side, and a linear layer of logits on them.
+    """What every block of the network puts out, normalised and through SiLU (`as_read`) and averaged to a grid of
+    `side` cells a side, and a linear layer of logits on all of it.
 
     The image goes in as a diffusion model at noise level `time` would see it, without a label; in training with fresh
     noise, else with the mean of the noise. Trained as `Classifier` is: cross-entropy on images shifted by up to
@@ -32,6 +32,8 @@ class TrunkClassifier(Model):
         super().__init__()
         if not 0 < spec.time < 1:
             raise UserError(f"model.time: {spec.time:g} given; a noise level above 0 and below 1 is needed")
+        if spec.side < 1:
+            raise UserError(f"model.side: {spec.side} given; a whole number from 1 is needed")
         if spec.start is not None and spec.start.model != spec.diffusion:
             raise UserError(
                 f"model.start: trains {type(spec.start.model).__name__.removesuffix('Spec')}, another model than that "
@@ -39,9 +41,9 @@ class TrunkClassifier(Model):
             )
         self.spec, self.event = spec, event
         self.diffusion = DiffusionModel(spec.diffusion, event)
-        widths = feature_widths(self._backbone, event.shape)
-        self.layers = tuple(widths)
-        self.head = nn.Linear(sum(widths.values()), event.classes)
+        sizes = feature_sizes(self._backbone, event.shape, spec.side)
+        self.layers = tuple(sizes)
+        self.head = nn.Linear(sum(sizes.values()), event.classes)
 
     @property
     def _backbone(self) -> Backbone:
@@ -80,4 +82,4 @@ class TrunkClassifier(Model):
         alpha, sigma = (float(value) for value in denoiser.schedule(t))
         x_t = alpha * images + sigma * noise
         seen = self._backbone.features(*denoiser.inputs(x_t, t), None, self.layers)
-        return torch.cat([pooled(as_read(seen[name]), 1) for name in self.layers], dim=1)
+        return torch.cat([pooled(as_read(seen[name]), self.spec.side) for name in self.layers], dim=1)

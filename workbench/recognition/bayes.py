@@ -1,7 +1,8 @@
 """Generative classifiers: the label under which an image is the most probable, by Bayes' rule with equal priors.
 
-A diffusion model tells that by its denoising error: the label that makes the noise predictable is the one (Li et al.,
-2023; Clark & Jaini, 2023). Families with a likelihood tell it by that.
+Families with a likelihood tell it by that. A diffusion model is asked by its denoising error: the label that makes the
+noise most predictable is taken (Li et al., 2023; Clark & Jaini, 2023), with all noise levels weighing alike, which is
+not quite the bound.
 """
 
 from __future__ import annotations

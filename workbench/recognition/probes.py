@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.recognition.readouts import Neighbours, Probe, logistic, logistic_path, mlp_path
@@ -59,16 +60,20 @@ def choose(
     """The cell whose features tell the classes of validation rows apart best, and the validation accuracy of each.
 
     A cell, as a layer at a noise level, comes with features of training and of validation rows, [N, D] and [M, D],
-    which are not kept. They are compared by a logistic probe of one penalty; of equals the earlier cell is taken.
+    which are not kept. They are compared by a logistic probe of one penalty: by its accuracy, and of equals, which are
+    many where validation rows are few, by the lower cross-entropy.
     """
     found: dict[Cell, float] = {}
+    surprise: dict[Cell, float] = {}
     for cell, train, validation in cells:
         _check(train, labels, classes)
         _check_pair(validation, validation_labels, train)
-        found[cell] = accuracy(logistic(train, labels, QUICK_STRENGTH)(validation), validation_labels)
+        scores = logistic(train, labels, QUICK_STRENGTH)(validation)
+        found[cell] = accuracy(scores, validation_labels)
+        surprise[cell] = float(F.cross_entropy(scores, validation_labels))
     if not found:
         raise UserError("cells: none given; at least one is needed to choose from")
-    return max(found, key=lambda cell: found[cell]), found
+    return max(found, key=lambda cell: (found[cell], -surprise[cell])), found
 
 
 def _logistic(

@@ -70,7 +70,8 @@ class ClassifierSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkClassifierSpec:
-    """A classifier on the network of a diffusion model, which sees the image at noise level `time`.
+    """A classifier on the network of a diffusion model, which sees the image at noise level `time` and whose
+    activations are averaged to a grid of `side` cells a side.
 
     `start` is the fit whose weights it is fine-tuned from; None: the same network from scratch.
     """
@@ -78,6 +79,7 @@ class TrunkClassifierSpec:
     diffusion: DiffusionSpec
     start: FitSpec | None = None
     time: float = 0.02
+    side: int = 4
     shift_pixels: int = 1
 
 

@@ -13,8 +13,9 @@ Readout = Literal["logistic", "knn", "mlp"]
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSpec:
-    """Features of all rows of a data set: the `pixels`, their `principal` components, a denoiser's `activations`, or
-    the `latents` of a model with an encoder; the latter two of the model that `source` trains.
+    """Features of all rows of a data set: the `pixels`, their `principal` components (up to `components`, and up to
+    half as many as there are pixels), a denoiser's `activations`, or the `latents` of a model with an encoder; the
+    latter two of the model that `source` trains.
 
     Activations are read at a layer, a noise level and a grid that are chosen on the validation split, by the accuracy
     of a linear readout of `grid_rows` training rows: first among the `layers` named (none: all of the network) and the
@@ -54,7 +55,7 @@ class ReadoutSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BayesSpec:
-    """The class under which a generative model finds an image most probable.
+    """The class under which a generative model finds an image most probable, or by which it tells the noise best.
 
     A diffusion model is asked at up to `pairs` pairs of noise level and noise, the same for all classes of an image;
     other families tell their density or its bound. The first `rows` test rows are classified, and the first

@@ -94,7 +94,8 @@ class Claim:
     """A sentence that can fail: the statistic is `at_least` or `at_most` the bound.
 
     Supported when the 95 % interval over seeds lies wholly on the claimed side of `bound`, refuted when wholly on the
-    other, else inconclusive. Bounds are set before the study is run.
+    other, else inconclusive; values that are equal on all seeds have no interval and are judged by the sign test.
+    Bounds are set before the study is run on the seeds that decide.
     """
 
     name: str

@@ -34,7 +34,10 @@ from workbench.recognition import (
 from workbench.registry import UserError
 from workbench.spec import BayesSpec, ReadoutSpec, RecognitionSpec, SupervisedSpec, data_of, fit_of
 
-WRONG_SHOWN, WRONG_TIME = 6, 0.4  # images, and the noise level from which they are restored under each class
+WRONG_SHOWN = 6  # images
+WRONG_TIME = (
+    0.8  # the noise level from which they are restored under each class: at half of it all classes look alike
+)
 
 
 @dataclass(kw_only=True)

@@ -85,12 +85,12 @@ def studies(uri: str) -> pd.DataFrame:
     return _frame(rows, STUDIES)
 
 
-def fits(uri: str, run_ids: Collection[str] = ()) -> pd.DataFrame:
+def fits(uri: str, run_ids: Collection[str] | None = None) -> pd.DataFrame:
     """One row a fit, of its runs chosen like those of a trial: identity, parameters, cost, and the last value of each
     learning curve. With `run_ids` the runs that these name: two executions may have trained the same fit at once."""
     rows, runs = [], _runs(uri, names.FITS, "fit")
-    named = [run for run in runs if run.info.run_id in run_ids]
-    for run in named if run_ids else _one_of_each_key(runs):
+    named = None if run_ids is None else [run for run in runs if run.info.run_id in run_ids]
+    for run in _one_of_each_key(runs) if named is None else named:
         values = {name: names.param_value(text) for name, text in run.data.params.items()}
         rows.append(_identity(run, names.FITS) | values | _measured(run))
     return _frame(rows, FIT)

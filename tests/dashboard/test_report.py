@@ -23,7 +23,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSource:
     store = filled({name: studies.study(name) for name in studies.names()}, tmp_path)
     monkeypatch.setattr(results, "trials", lambda uri, study: store.trials(study))
     monkeypatch.setattr(results, "executions", lambda uri, study: store.executions(study))
-    monkeypatch.setattr(results, "fits", lambda uri: store.fits())
+    table = store.fits()
+    monkeypatch.setattr(results, "fits", lambda uri, run_ids: table[table["run_id"].isin(run_ids)])
     monkeypatch.setattr(results, "artifact", lambda uri, run_id, name: store.artifact(run_id, name))
     return store
 

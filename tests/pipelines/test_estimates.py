@@ -51,7 +51,14 @@ def test_of_equal_values_there_is_the_sign_test_alone() -> None:
         (found,) = verdict.decide(study(claim(RATIO)), rows({50: [2.0] * count, 1000: [1.0] * count}))
         two_sided = stats.binomtest(count, count).pvalue
         assert (found.answer, found.confidence) == (answer, pytest.approx(1 - two_sided))
-        assert "same value" in found.remark
+        assert "same value" in found.remark and "needs 6 seeds" in found.remark
+
+
+def test_equal_values_at_the_bound_lie_on_neither_side() -> None:
+    for value in (0.5, 0.5 * (1 - 1e-12)):
+        level = claim(Level("frechet[cnn]", A), bound=0.5)
+        (found,) = verdict.decide(study(level), rows({50: [value] * 9}))
+        assert found.answer == "inconclusive" and found.confidence == 0
 
 
 @pytest.mark.parametrize("power", [-0.7, 0.0, 1.3])

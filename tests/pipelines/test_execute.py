@@ -150,6 +150,12 @@ def test_attempts_end_and_a_stage_that_told_nothing_is_a_row(untold: bool, recor
     assert recorded == ["flaky"] * untold
 
 
+def test_a_failure_of_its_own_that_could_not_be_told_is_a_row_too(recorded: list[str]) -> None:
+    executor = Scripted({"wrong": [failed("wrong", untold=True)]})
+    run(Plan(stages=(stage("wrong"),)), executor)
+    assert executor.submitted == recorded == ["wrong"]
+
+
 def test_after_a_fatal_failure_nothing_more_is_started() -> None:
     executor = Scripted({"full": [failed("full", fatal=True)]}, slots=1)
     plan = Plan(stages=(stage("full", work=9), stage("next")))

@@ -95,6 +95,21 @@ def test_the_newest_finished_run_of_a_key_is_its_row(tracking: Tracking, study: 
     assert table.loc["b", "reason"] == "for a reason"
 
 
+def test_a_fit_is_one_row_but_for_runs_that_are_named(tracking: Tracking) -> None:
+    name = tracking.experiment(names.FITS)
+    runs = []
+    for seconds in (1.0, 2.0):
+        runs.append(tracking.start(name, "a fit", {names.TAG_KEY: "twice", names.TAG_KIND: "fit"}))
+        tracking.log(runs[-1], metrics={"cost/fit_seconds": seconds})
+    for run_id in runs:
+        tracking.end(run_id, "FINISHED")
+    table = results.fits(tracking.uri)
+    assert table[table["key"] == "twice"]["fit_seconds"].tolist() == [2.0]
+    named = results.fits(tracking.uri, runs[:1])
+    assert named["run_id"].tolist() == runs[:1] and named["fit_seconds"].tolist() == [1.0]
+    assert results.fits(tracking.uri, []).empty
+
+
 def test_superseded_rows_are_left_out(tracking: Tracking, study: str) -> None:
     add(tracking, study, "old", "FINISHED", 1.0, superseded="yes")
     add(tracking, study, "new", "FINISHED", 2.0, superseded="")

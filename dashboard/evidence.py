@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import words
 from pipelines import figures, heatmap, trilemma, verdict
 from pipelines.answer import timing
-from pipelines.axes import Axes, by_size, cost_of, measures_of, training_costs
+from pipelines.axes import Axes, by_size, cost_of, has_floor, measures_of, training_costs
 from pipelines.vocabulary import axis_title, field, in_text, measure
 from workbench.spec import Study
 
@@ -87,7 +87,7 @@ def quality(study: Study, rows: pd.DataFrame, axes: Axes) -> None:
         st.caption(str(error))
         return
     st.altair_chart(chart, alt=f"{axis_title(name)}, {alt}")
-    marks = MARKS + (FLOOR if f"floor {name}" in rows.dropna(axis="columns", how="all") else "")
+    marks = MARKS + (FLOOR if has_floor(rows, name) else "")
     st.caption(f"{measure(name).meaning} {heatmap.HOW_TO_READ if drawn == MAP else marks}")
 
 

@@ -180,6 +180,12 @@ def measures_of(study: Study, rows: pd.DataFrame) -> list[str]:
     return [name for name in names if name in done and done[name].notna().any()]
 
 
+def has_floor(rows: pd.DataFrame, name: str) -> bool:
+    """Whether finished network rows tell what a measure is of real images, to be drawn beside it."""
+    floor = f"floor {name}"
+    return floor in rows and bool(finished(rows)[floor].notna().any())
+
+
 def finished(table: pd.DataFrame, panel: str = "network") -> pd.DataFrame:
     """The rows of one panel that have a result."""
     return table[(table["panel"] == panel) & (table["status"] == "FINISHED")]

@@ -43,6 +43,7 @@ from pipelines.axes import (
     cost_of,
     facets_of,
     finished,
+    has_floor,
     measures_of,
     training_costs,
 )
@@ -194,9 +195,7 @@ class Page:
     def _quality_parts(self) -> list[str]:
         """The primary measure against x, for one facet after the other."""
         across, primary = self.axes, self.study.primary
-        how = QUALITY + (
-            FLOOR if f"floor {primary}" in finished(self.rows).dropna(axis="columns", how="all") else ""
-        )
+        how = QUALITY + (FLOOR if has_floor(self.rows, primary) else "")
         parts = [f"## Quality against {in_text(across.x)}", f"{measure(primary).meaning} {how}."]
         for facet in facets_of(self.rows, across) or [""]:
             rows = at_facet(self.rows, across, facet)

@@ -200,9 +200,9 @@ def _decide(claim: Claim, arms: Sequence[Arm], rows: pd.DataFrame) -> Decision:
         estimate, low, high = mean.value, mean.low, mean.high
         per_seed = {} if _of_spread(statistic) else per_seed  # a spread is one number for all seeds together
     if low == high:
+        few = f", and the sign test needs {SIGNS} seeds" if len(complete) < SIGNS else ""
         reason = (
-            f"all {len(complete)} seeds give the same value: no spread to make an interval from, and the sign test "
-            f"needs {SIGNS} seeds{dropped}"
+            f"all {len(complete)} seeds give the same value: no spread to make an interval from{few}{dropped}"
         )
     else:
         includes = "includes" if answer == "inconclusive" else "excludes"

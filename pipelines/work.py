@@ -113,9 +113,8 @@ def run_stage(stage: Stage, inputs: Mapping[str, Done], setting: Setting) -> Out
         tags = {**product.tags, **({names.TAG_ARTIFACTS: json.dumps(digests)} if digests else {})}
         tracking.log(run_id, metrics=metrics, params=dict(stage.params), tags=tags, curves=product.curves)
         tracking.end(run_id, "FINISHED")
-        with contextlib.suppress(
-            Exception
-        ):  # what stays takes room and no more: nothing may undo what is finished
+        # What stays takes room and no more; no artifact store that fails to delete may undo what is finished.
+        with contextlib.suppress(Exception):
             for run, prefix in product.served:
                 tracking.delete_artifacts(run, prefix)
         done = Done(run_id, digests, metrics)

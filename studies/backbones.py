@@ -144,8 +144,9 @@ STUDY = Study(
             "and class by tokens, not by scales and shifts."
         ),
         (
-            "Of Fashion-MNIST a network sees 16,000 images, less than a third of the training split: samples are "
-            "coarse, and a classifier takes many for another class. The answer is one about that stage of training."
+            "Of Fashion-MNIST a network sees 16,000 images at `standard`, less than a third of the training split: "
+            "samples are coarse, and a classifier takes many for another class. The answer is one about that stage of "
+            "training."
         ),
         (
             "Equal seconds are those of one kind of processor. On another a fit takes up to a quarter more or less "

@@ -190,13 +190,16 @@ STUDY = Study(
         ),
     ),
     caveats=(
-        "Layer and noise level are chosen by 3,000 training labels (digits: 1,000) even where readouts learn from few.",
+        (
+            "Layer and noise level are chosen by 1,000 training labels at `quick`, 3,000 at `standard`, even where a "
+            "readout learns from few."
+        ),
         "They and regularisation are chosen by all validation labels; pixels and CNNs choose less or nothing.",
         (
             "Principal components are 64, of digits 32, and latents of the VAE 32, where a layer has up to some "
             "thousand activations."
         ),
-        "Robustness is seen on 100 test images, the same for all seeds: intervals do not tell of others.",
+        "Robustness is seen on 100 test images up to `standard`, the same for all seeds: intervals tell of no others.",
         "By Bayes' rule diffusion weighs the errors of the noise alike at all levels, not as the bound does.",
         "Models that are asked by Bayes' rule are trained for twice as long as those whose features are read.",
         "What pretraining costs is not counted against fine-tuning; the CNN of equal cost is for frozen features.",
@@ -210,7 +213,7 @@ STUDY = Study(
         "Layers are compared on grids of 4 cells a side; on a finer one another might be the best.",
         "Activations are read behind a norm and SiLU, as blocks of the U-Net do; read as they are they tell less.",
         "Checkpoints and misled features choose among three noise levels, all others among seven.",
-        "Generative classifiers tell 1,000 test images of Fashion-MNIST, readouts all, since each takes many passes.",
+        "Generative classifiers tell up to 500 test images at `quick`, 1,000 at `standard`: each takes many passes.",
         (
             "Diffusion learns from batches of 32, on digits 64, which suit it; a CNN from those of 128: on "
             "Fashion-MNIST 32 and 64 told as many validation images rightly after as many seconds, one seed."

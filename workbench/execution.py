@@ -9,7 +9,7 @@ import math
 import resource
 import sys
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -38,7 +38,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 def has_amx() -> bool:
     """Whether the CPU multiplies bf16 matrices in tiles."""
-    # `torch.cpu.get_capabilities` asks the same in public, but is younger than the oldest torch that will do here.
+    # Asked in private, as above: the public `torch.cpu.get_capabilities` may be missing in the oldest torch allowed.
     return bool(torch.cpu._is_amx_tile_supported())
 
 
@@ -85,8 +85,9 @@ class Execution:
 
     def place(self, module: _Module) -> _Module:
         """The module on the device, in channels_last memory: what convolutions in bf16 want on CPU and GPU alike."""
-        # Torch takes both at once, though its annotations have no overload that says so: one copy instead of two.
-        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        # As a mapping: torch takes both at once, one copy instead of two, but none of its annotated overloads does.
+        where: dict[str, Any] = {"device": self.device, "memory_format": torch.channels_last}
+        return module.to(**where)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

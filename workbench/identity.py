@@ -20,7 +20,7 @@ REVISIONS: dict[str, int] = {
     "FeatureSpec.of=principal": 2,  # of at most half of the values of a row
     "GANSpec": 2,  # penalties are taken in float32 where AMX gets their gradients wrong
     "SupervisedSpec": 2,  # classes are told in the arithmetic of training
-    "TrunkClassifierSpec": 2,  # as activations
+    "TrunkClassifierSpec": 2,  # reads activations behind a norm and SiLU
 }
 
 

@@ -35,9 +35,8 @@ from workbench.registry import UserError
 from workbench.spec import BayesSpec, ReadoutSpec, RecognitionSpec, SupervisedSpec, data_of, fit_of
 
 WRONG_SHOWN = 6  # images
-WRONG_TIME = (
-    0.8  # the noise level from which they are restored under each class: at half of it all classes look alike
-)
+# The noise level from which they are restored under each class; at half of it all classes look alike.
+WRONG_TIME = 0.8
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ from workbench.registry import UserError
 from workbench.spec import DataSpec
 
 HAS_FASHION_MNIST = fashion_mnist.DEBIAN_FOLDER.is_dir()
+# A machine without the package still checks all other data sets; what is skipped is listed at the end, with the reason.
 WITHOUT_PACKAGE = "needs Debian's package dataset-fashion-mnist, which .ci/run installs"
 
 

@@ -20,7 +20,7 @@ WAIT = 60_000  # milliseconds
 @pytest.fixture(scope="module")
 def server(smoke_story: Story) -> str:
     """The address of the stack's dashboard, on a store in which `step_sweep` was executed at smoke scale."""
-    if CHROMIUM is None:
+    if CHROMIUM is None:  # no Python package brings one; the test run lists what is skipped, and why
         pytest.skip("needs Chromium, which .ci/run installs")
     return smoke_story.stack.services["dashboard"].url
 

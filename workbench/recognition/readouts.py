@@ -19,7 +19,10 @@ from workbench.registry import UserError
 # Features [N, D] -> scores of the classes [N, classes], the highest being the answer.
 Probe = Callable[[Tensor], Tensor]
 
-LOGISTIC_STEPS = 100  # of L-BFGS; accuracy moves by less than its error after these
+# Of L-BFGS at each penalty, from the weights of the one before. After 100 of them readouts of pixels, of a random
+# network and of two trained ones were right for 0.2, 0, 0.2 and 0 points more of 5,000 validation images of
+# Fashion-MNIST, in three times the seconds.
+LOGISTIC_STEPS = 30
 NEIGHBOUR_ROWS = 256  # rows compared with all training rows at a time
 HIDDEN, MLP_BATCH, MLP_RATE, MLP_DECAY = 256, 256, 1e-3, 1e-2
 LEAST_DEVIATION = 1e-6  # a feature that varies less is a constant

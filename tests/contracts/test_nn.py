@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.nn import BACKBONES, Backbone, backbone
+from workbench.nn.convnext import DepthwiseConvolution
 from workbench.nn.isotropic import AdaptiveResidual
 from workbench.nn.layers import ChannelNorm, SelfAttention, zeroed
 from workbench.nn.patches import fold, unfold
@@ -185,6 +186,13 @@ def test_bf16_agrees(name: str) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rounded = net(*given).float()
     assert float((rounded - exact).std() / exact.std()) < 0.1
+
+
+def test_depthwise_convolutions_stay_exact_in_bf16() -> None:
+    layer, h = DepthwiseConvolution(4, (3, 3)), torch.randn(2, 9, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer(h)
+    assert torch.equal(rounded, layer(h))
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (2, 8, 6), (1, 4, 6, 2)], ids=str)

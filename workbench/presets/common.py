@@ -30,6 +30,7 @@ from workbench.spec import (
 SOLVER = SamplingSpec(
     sampler="dpmpp_2m", nfe=20, time_grid="uniform_log_snr"
 )  # where a study varies the model
+FLOW_MATCHING = DiffusionSpec(schedule=ScheduleSpec(name="straight"), prediction="flow")
 SMOKE_IMAGES = 1_000  # of a fit of the scale `smoke` in a study that trains many
 
 MEASURES = (

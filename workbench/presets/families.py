@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_fit, generative_trial, size
+from workbench.presets.common import (
+    FLOW_MATCHING,
+    SMOKE_IMAGES,
+    SOLVER,
+    generative_fit,
+    generative_trial,
+    size,
+)
 from workbench.registry import look_up
 from workbench.spec import (
     AutoregressiveFlowSpec,
@@ -170,7 +177,7 @@ def _families(data: DataSpec, scale: Scale, budget: float) -> dict[str, Family]:
     return {
         "diffusion": Family(model=continuous, pace=pace["diffusion"], sampling=SOLVER),
         "flow_matching": Family(
-            model=replace(continuous, schedule=ScheduleSpec(name="straight"), prediction="flow"),
+            model=replace(FLOW_MATCHING, backbone=unet),
             pace=pace["diffusion"],
             sampling=replace(SOLVER, sampler="euler", time_grid="uniform_t"),
         ),

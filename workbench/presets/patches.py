@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from workbench.presets.common import SMOKE_IMAGES, SOLVER, generative_trial
-from workbench.presets.networks import LEARNING_RATES
-from workbench.presets.sizes import SIZES_OF_BACKBONES, backbone_spec
 from workbench.registry import UserError
-from workbench.spec import DataSpec, DiffusionSpec, Prediction, Scale, TrialSpec
+from workbench.spec import BackboneSpec, DataSpec, DiffusionSpec, Prediction, Scale, TrialSpec
 
 # Pixels along a side of an image; own data are taken to be of 28 x 28, as everywhere before they are read.
 SIDES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32}
+
+# Of a transformer of WIDTH channels.
+WIDTH = 64
+BLOCKS = {"digits": 6, "fashion_mnist": 4}
+LEARNING_RATE = 8e-3
 
 # Training images of every arm.
 IMAGES: dict[str, dict[Scale, int]] = {
@@ -27,7 +29,7 @@ def patched(
     """A small diffusion transformer that predicts `prediction`, on patches whose side is about the share `patch_share`
     of the image's, so that whole patches fill the image; at 1 the whole image is one patch.
 
-    The width is that of `sizes`, 64 channels: no more than the values of a whole digit of 8 x 8, and far fewer than
+    The width is 64 channels: no more than the values of a whole digit of 8 x 8, and far fewer than
     those of larger images. The loss is one and the same function of the clean image in all arms, min-SNR-5 (Hang et
     al., 2023), so that arms differ in what the network has to put out alone. Raises UserError for a share that is not
     between one pixel and the whole side.
@@ -35,15 +37,15 @@ def patched(
     side = SIDES.get(data.name, SIDES["fashion_mnist"])
     if not 1 / side <= patch_share <= 1:
         raise UserError(f"patch_share: {patch_share:g} given; a share from 1/{side}, a pixel, to 1 is needed")
-    name = data.name if data.name in SIZES_OF_BACKBONES else "fashion_mnist"
-    backbone = replace(backbone_spec("dit", name, "flops"), patch=patch_of(side, patch_share))
+    name = data.name if data.name in BLOCKS else "fashion_mnist"
+    backbone = BackboneSpec(name="dit", width=WIDTH, blocks=BLOCKS[name], patch=patch_of(side, patch_share))
     return generative_trial(
         data,
         scale,
         model=DiffusionSpec(backbone=backbone, prediction=prediction, weighting="min_snr"),
         images_seen=SMOKE_IMAGES if scale == "smoke" else IMAGES[name][scale],
         sampling=SOLVER,
-        learning_rate=LEARNING_RATES[name]["dit"],
+        learning_rate=LEARNING_RATE,
     )
 
 

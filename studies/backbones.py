@@ -148,6 +148,12 @@ STUDY = Study(
             "still coarse. The answer is one about that stage of training."
         ),
         (
+            "The answer depends on how they are trained. By the default loss of diffusion, in batches of 128 and with "
+            "the rates best for that, the same networks of equal parameters had after 18,000 digits the distances 9.6 "
+            "(U-Net), 6.9 (with transformers), 8.4 (DiT), 12.4 (U-ViT), 4.8 (ConvNet) and 8.2 (Mixer): the U-Net "
+            "gains most by flow matching in small batches."
+        ),
+        (
             "Equal seconds are those of one kind of processor. On another a fit takes up to a quarter more or less "
             "than that of the U-Net: the picture of training seconds tells what each took."
         ),

@@ -15,7 +15,7 @@ from workbench.registry import UserError, look_up
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 NEIGHBOURS = (1, 5, 20)
 MLP_CHECKS, MLP_PATIENCE, LEAST_STEPS = 30, 5, 50  # one check an epoch, or every LEAST_STEPS steps
-QUICK_STRENGTH, QUICK_STEPS = 1e-2, 30  # of the probe by which layers and noise levels are compared
+QUICK_STRENGTH = 1e-2  # of the probe by which layers and noise levels are compared
 
 Cell = TypeVar("Cell")
 
@@ -68,7 +68,7 @@ def choose(
     for cell, train, validation in cells:
         _check(train, labels, classes)
         _check_pair(validation, validation_labels, train)
-        scores = logistic(train, labels, QUICK_STRENGTH, QUICK_STEPS)(validation)
+        scores = logistic(train, labels, QUICK_STRENGTH)(validation)
         found[cell] = accuracy(scores, validation_labels)
         surprise[cell] = float(F.cross_entropy(scores, validation_labels))
     if not found:

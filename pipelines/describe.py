@@ -75,7 +75,8 @@ def parameters(request: Request, plan: Plan) -> dict[str, str]:
 
 
 def documents(plan: Plan, estimates: Mapping[str, float], where: str) -> dict[str, str]:
-    """The plan and the environment, as the files of the run of an execution."""
+    """The plan and, where something is to do, the environment, as the files of the run of an execution: one that runs
+    nothing knows nothing about where its results are from."""
     stages = [
         {
             "kind": stage.kind,
@@ -87,6 +88,9 @@ def documents(plan: Plan, estimates: Mapping[str, float], where: str) -> dict[st
         }
         for stage in plan.stages
     ]
+    files = {"plan.json": json.dumps(stages, indent=1)}
+    if not plan.to_do:
+        return files
     environment = {
         "command": [os.path.basename(sys.executable), *sys.argv],
         "python": platform.python_version(),
@@ -96,7 +100,7 @@ def documents(plan: Plan, estimates: Mapping[str, float], where: str) -> dict[st
         "where": where,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
-    return {"plan.json": json.dumps(stages, indent=1), "environment.json": json.dumps(environment, indent=1)}
+    return files | {"environment.json": json.dumps(environment, indent=1)}
 
 
 def spec_json(spec: Any) -> str:

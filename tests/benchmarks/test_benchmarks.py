@@ -218,7 +218,8 @@ def test_what_cannot_be_tried_is_told(wrong: dict[str, Any], told: str) -> None:
 
 def test_a_trial_of_a_step_or_two_is_refused() -> None:
     fit = rates.candidates(studies.study("backbones"), DataSpec(), "quick", 9)[0].fit
-    with pytest.raises(UserError, match=r"batches of 128 of 360 images given; 10 steps"):
+    batch, images = fit.budget.batch_size, round(0.02 * fit.budget.images_seen)
+    with pytest.raises(UserError, match=rf"batches of {batch} of {images} images given; 10 steps"):
         rates.check_steps([rates.tried(fit, share=0.02, batch_size=0, rate=1e-3)])
 
 

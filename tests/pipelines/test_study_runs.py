@@ -132,6 +132,10 @@ def test_a_second_execution_finds_everything_done(executed: str, capsys: pytest.
     assert study.main(COMMAND) == 0
     assert "everything is done" in capsys.readouterr().out
     assert len(results.trials(executed, NAME)) == before
+    newest = results.executions(executed, NAME).iloc[0]["run_id"]
+    kept = {info.path for info in Tracking(executed).client.list_artifacts(newest)}
+    assert "plan.json" in kept
+    assert "environment.json" not in kept  # its results are not from here
 
 
 def test_an_execution_keeps_its_plan_environment_and_table(executed: str) -> None:

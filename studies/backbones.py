@@ -154,8 +154,8 @@ STUDY = Study(
             "gains most by flow matching in small batches."
         ),
         (
-            "U-ViT is slow to begin: after 60,000 digits its distance from the validation split was 3.8, that of DiT 2.3 "
-            "and of the U-Net 2.0, one seed, at equal FLOPs."
+            "U-ViT is slow to begin: after 60,000 digits its distance from the validation split was 3.8, that of DiT "
+            "2.3 and of the U-Net 2.0, one seed, at equal FLOPs."
         ),
         (
             "Equal seconds are those of one kind of processor. On another a fit takes up to a quarter more or less "

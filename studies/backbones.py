@@ -144,7 +144,7 @@ STUDY = Study(
             "and class by tokens, not by scales and shifts."
         ),
         (
-            "Of Fashion-MNIST a network sees 20,000 images at `standard`, a third of the training split: samples are "
+            "Of Fashion-MNIST a network sees 16,000 images at `standard`, under a third of its training: samples are "
             "still coarse. The answer is one about that stage of training."
         ),
         (

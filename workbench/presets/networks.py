@@ -48,7 +48,7 @@ LEARNING_RATES: dict[str, dict[str, float]] = {
 # Training images of every backbone; at equal seconds, of the U-Net.
 IMAGES: dict[str, dict[Scale, int]] = {
     "digits": {"quick": 12_000, "standard": 300_000, "full": 2_000_000},
-    "fashion_mnist": {"quick": 8_000, "standard": 20_000, "full": 5_000_000},
+    "fashion_mnist": {"quick": 8_000, "standard": 16_000, "full": 5_000_000},
 }
 
 # Training images in a second of one core over those of the U-Net, at equal FLOPs and in the batches of the data set.

@@ -79,9 +79,9 @@ STUDY = Study(
         "comparisons answer differently: at equal parameters and images, at equal FLOPs and images, and at equal "
         "seconds on one core, in which a network of slow operations sees fewer images. At equal FLOPs there are "
         "networks of about half and of twice the cost besides. Each backbone has the best of four learning rates on "
-        "its data set, chosen by the distance of what it draws from the validation split after a shorter fit. The "
-        "U-Net is the same fit in all three; so is that with transformers, which meets its parameters and its FLOPs "
-        "alike, but for a few images at equal seconds."
+        "its data set, chosen by the distance of what it draws from the validation split after a fit of about that "
+        "length or shorter. The U-Net is the same fit in all three; that with transformers meets its parameters and "
+        "its FLOPs alike."
     ),
     preset="network",
     arms=(
@@ -144,8 +144,8 @@ STUDY = Study(
             "and class by tokens, not by scales and shifts."
         ),
         (
-            "Of Fashion-MNIST a network sees 16,000 images at `standard`, under a third of its training: samples are "
-            "still coarse. The answer is one about that stage of training."
+            "Of Fashion-MNIST a network sees 16,000 images at `standard`, less than a third of the training split: "
+            "samples are coarse. The answer is one about that stage of training."
         ),
         (
             "The answer depends on how they are trained. By the default loss of diffusion, in batches of 128 and with "
@@ -158,8 +158,8 @@ STUDY = Study(
             "2.3 and of the U-Net 2.0, one seed, at equal FLOPs."
         ),
         (
-            "Equal seconds are those of one kind of processor. On another a fit takes up to a quarter more or less "
-            "than that of the U-Net: the picture of training seconds tells what each took."
+            "Equal seconds are those of one kind of processor. Even there a fit took up to three tenths more than "
+            "that of the U-Net: the picture of training seconds tells what each took."
         ),
         (
             "Learning rates were chosen among four, with one seed, at equal FLOPs, by 1,000 images, of digits by the "

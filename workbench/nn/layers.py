@@ -36,7 +36,7 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
     """layer(x) in float32 even under autocast, where bf16 is too coarse: for grey levels, for divergences that add up,
-    for logits that are compared."""
+    for logits that are compared; or too slow, as the gradient of a depthwise convolution is on a CPU."""
     kind = x.device.type
     # The device `meta`, on which costs are counted, knows no autocast.
     plain = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
@@ -98,7 +98,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Ten
     fused kernel. Queries are scaled, not the many logits: a tenth of the time of 196 positions.
     """
     q, k = (F.layer_norm(u, u.shape[-1:]) for u in (q, k))
-    logits = q * q.shape[-1] ** -0.5 @ k.mT
+    logits = (q * q.shape[-1] ** -0.5) @ k.mT
     logits = logits if hidden is None else logits.masked_fill(hidden, -torch.inf)
     mixed: Tensor = (logits.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
     return mixed

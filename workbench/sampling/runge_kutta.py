@@ -32,7 +32,8 @@ class Heun(Sampler):
 
     After Euler's y_s = D_t + r_s (y_t - D_t) / r_t the directions differ by (D_t - D_s) / r_s, so their mean moves
     y_s by (r_t / r_s - 1) / 2 (D_s - D_t), where nothing large cancels. On a grid whose first r is hundreds of times
-    the second, as that of equal steps of t on a straight path, this mean is far off: such a model wants `edm_rho`.
+    the second, as that of equal steps of t on a straight path, this mean is far off: such a model wants
+    `uniform_log_snr`.
     """
 
     order: ClassVar[int] = 2

@@ -194,11 +194,6 @@ STUDY = Study(
             "Layer and noise level are chosen by 1,000 training labels at `quick`, 3,000 at `standard`, even where a "
             "readout learns from few."
         ),
-        (
-            "Linear readouts, and those by which layers are compared, take 30 steps of L-BFGS and have not converged: "
-            "with 100 those of diffusion features erred on 9.6 % of Fashion-MNIST, all labels given, not on 10.0 %; "
-            "other cells and stronger penalties were chosen then."
-        ),
         "Layers and regularisation are chosen by all validation labels; pixels and CNNs choose less or nothing.",
         (
             "Principal components are 64, of digits 32, and latents of the VAE 32, where a layer has up to some "

@@ -16,9 +16,9 @@ from typing import Any
 REVISIONS: dict[str, int] = {
     "BackboneSpec": 2,  # the last layer does not start at zero
     "MarkovHierarchySpec": 2,  # latents of a part of the dimensions are in float32
-    "FeatureSpec.of=activations": 4,  # cells are compared by a readout of fewer steps
+    "FeatureSpec.of=activations": 5,  # cells are compared by a readout of more steps
     "FeatureSpec.of=principal": 2,  # of at most half of the values of a row
-    "ReadoutSpec.head=logistic": 2,  # of fewer steps
+    "ReadoutSpec.head=logistic": 3,  # of more steps
     "GANSpec": 2,  # penalties are taken in float32 where AMX gets their gradients wrong
     "SupervisedSpec": 2,  # classes are told in the arithmetic of training
     "TrunkClassifierSpec": 2,  # reads activations behind a norm and SiLU

@@ -31,7 +31,7 @@ BOUND_PASSES = 4.5  # through a VAE, for its bound: images are encoded once, the
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 LAYERS = 5  # of the default network
 CELL_SECONDS = 1e-4  # a training row, of a linear readout of one penalty
-READOUT_SECONDS = 1e-3  # a training row, of a linear readout and the choice of its penalty
+READOUT_SECONDS = 3.5e-3  # a training row, of a linear readout and the choice of its penalty
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 

@@ -30,7 +30,7 @@ from pipelines import names, scratch
 from pipelines.client import client
 
 IDENTITY = ("run_id", "key", "study", "status", "reason", "name", "started", "ended")
-FIT = (*IDENTITY, "data", "scale")
+FIT = (*IDENTITY, "data", "scale", "continued_from")
 TRIAL = (*IDENTITY, "data", "scale", "panel", "seed")
 EXECUTION = (*IDENTITY, "data", "scale", "seeds", "executor", "trials", "cached", "failed", "seconds")
 DECISION = ("claim", "answer", "estimate", "low", "high", "verdict_seeds", "verdict_reason")
@@ -86,13 +86,15 @@ def studies(uri: str) -> pd.DataFrame:
 
 
 def fits(uri: str, run_ids: Collection[str] | None = None) -> pd.DataFrame:
-    """One row a fit, of its runs chosen like those of a trial: identity, parameters, cost, and the last value of each
-    learning curve. With `run_ids` the runs that these name: two executions may have trained the same fit at once."""
+    """One row a fit, of its runs chosen like those of a trial: identity, parameters, cost, the last value of each
+    learning curve, and the run whose training it went on from, whose seconds are among its `fit_seconds`. With
+    `run_ids` the runs that these name: two executions may have trained the same fit at once."""
     rows, runs = [], _runs(uri, names.FITS, "fit")
     named = None if run_ids is None else [run for run in runs if run.info.run_id in run_ids]
     for run in _one_of_each_key(runs) if named is None else named:
         values = {name: names.param_value(text) for name, text in run.data.params.items()}
-        rows.append(_identity(run, names.FITS) | values | _measured(run))
+        continued = {"continued_from": run.data.tags.get(names.TAG_CONTINUED)}
+        rows.append(_identity(run, names.FITS) | values | continued | _measured(run))
     return _frame(rows, FIT)
 
 

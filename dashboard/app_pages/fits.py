@@ -47,7 +47,7 @@ def page() -> None:
     memory = pd.to_numeric(done.get("peak_memory_bytes", pd.Series(dtype=float)))
     with st.container(horizontal=True):
         st.metric("Fits finished", f"{len(done)} of {len(rows)}", border=True)
-        st.metric("Training time, sum", words.duration(float(seconds.sum())), border=True)
+        st.metric("Training time, sum", words.duration(trained_seconds(done)), border=True)
         st.metric("Longest", words.duration(float(seconds.max())) if len(seconds) else "–", border=True)
         st.metric("Most memory", f"{memory.max() / 1e9:.2f} GB" if len(memory) else "–", border=True)
     curves(rows)
@@ -58,6 +58,14 @@ def page() -> None:
         column_config={name: COLUMNS[name] for name in present},
         alt="Fits with their cost",
     )
+
+
+def trained_seconds(fits: pd.DataFrame) -> float:
+    """The seconds of all fits together, those of a shorter fit that a longer one went on from counted once."""
+    if fits.empty:
+        return 0.0
+    seconds = pd.to_numeric(fits.set_index("run_id")["fit_seconds"])
+    return float(seconds.sum() - fits["continued_from"].map(seconds).sum())
 
 
 def curves(rows: pd.DataFrame) -> None:

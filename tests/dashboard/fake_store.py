@@ -277,6 +277,7 @@ def filled(studies: dict[str, Study], folder: Path) -> FakeSource:
                 "scale": "quick",
                 "seed": seed,
                 "parameters": 250_000.0,
+                "continued_from": None,
                 "fit_seconds": 58.0 + seed,
                 "images_per_second": 2600.0,
                 "peak_memory_bytes": 4.2e8,

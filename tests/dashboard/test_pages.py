@@ -211,6 +211,15 @@ def test_fits_page_shows_curves_and_cost(store: FakeSource, opened: Open) -> Non
     assert not opened(store, FITS).exception
 
 
+def test_fits_page_counts_a_training_that_went_on_once(store: FakeSource, opened: Open) -> None:
+    first = store.fit_table.head(1)
+    longer = first.assign(run_id="longer", continued_from=first["run_id"].item(), fit_seconds=100.0)
+    gone = first.assign(run_id="other", continued_from="a run that was cut short", fit_seconds=10.0)
+    store.fit_table = pd.concat([first, longer, gone], ignore_index=True)
+    shown = {m.label: m.value for m in opened(store, FITS).metric}
+    assert shown["Training time, sum"] == "1 min 50 s"
+
+
 @pytest.mark.parametrize("page", ["", STUDY, FITS])
 def test_missing_pictures_do_not_break_a_page(store: FakeSource, opened: Open, page: str) -> None:
     with patch.object(FakeSource, "artifact", side_effect=OSError("gone")):

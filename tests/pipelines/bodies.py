@@ -6,7 +6,9 @@ import errno
 import os
 import signal
 
-from pipelines import errors
+import torch
+
+from pipelines import errors, shared
 from pipelines.tracking import Damaged
 from pipelines.work import Product, Work
 from workbench.training import Diverged
@@ -15,6 +17,11 @@ from workbench.training import Diverged
 def writes(work: Work) -> Product:
     (work.folder / "result.txt").write_text(f"of {work.stage.name}, from {sorted(work.inputs)}")
     return Product(metrics={"quality/value": 2.0}, curves=(("train/loss", 10, 0.5), ("train/loss", 20, 0.25)))
+
+
+def counts_threads(work: Work) -> Product:
+    shared.execution(work)
+    return Product(metrics={"cost/threads": float(torch.get_num_threads())})
 
 
 def diverges(work: Work) -> Product:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipelines import errors, fits, names, results, study, verdict
 from pipelines.execute import RayExecutor, execute
 from pipelines.plan import Plan, apply_cache, plan
 from pipelines.progress import Progress
+from pipelines.stage import Resources, Stage
 from pipelines.tracking import Damaged, Tracking, done_from
 from pipelines.work import Setting, run_stage
 from workbench import expansion, training
@@ -281,26 +282,44 @@ def test_nothing_is_left_running(executed: str) -> None:
     assert {run.info.status for run in tracking.runs(experiments)} <= {"FINISHED", "FAILED", "KILLED"}
 
 
-def test_ray_gives_what_inline_gives(executed: str, small: Study) -> None:
+@pytest.fixture(scope="module")
+def by_ray() -> Iterator[RayExecutor]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Its workers find the bodies of these tests there.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        executor = RayExecutor("local")
+        yield executor
+        executor.close()
+
+
+def test_ray_gives_what_inline_gives(executed: str, small: Study, by_ray: RayExecutor) -> None:
     inline = planned(executed, small)
     tracking = Tracking(executed)
     elsewhere = tracking.experiment("the same by Ray")
     stages = tuple(dataclasses.replace(stage, experiment=elsewhere, samples=None) for stage in inline.stages)
     execution = tracking.start(elsewhere, "execution", {})
-    executor = RayExecutor("local")
-    try:
-        setting = Setting(tracking_uri=executed, execution=execution, concurrency=executor.concurrency)
-        listener = Progress(stages, {}, primary="frechet[cnn]", concurrency=executor.concurrency)
-        by_ray = execute(Plan(stages=stages), executor, setting, listener)
-    finally:
-        executor.close()
+    setting = Setting(tracking_uri=executed, execution=execution, concurrency=by_ray.concurrency)
+    listener = Progress(stages, {}, primary="frechet[cnn]", concurrency=by_ray.concurrency)
+    ended = execute(Plan(stages=stages), by_ray, setting, listener)
     for stage in stages:
-        one, other = inline.done[stage.key], by_ray[stage.key].done
-        assert other is not None, by_ray[stage.key].details
+        one, other = inline.done[stage.key], ended[stage.key].done
+        assert other is not None, ended[stage.key].details
         quality = {n: v for n, v in one.metrics.items() if n.startswith((names.QUALITY, names.FLOOR))}
         assert {name: other.metrics[name] for name in quality} == quality
         same = ("weights.safetensors", "samples.npz")
         assert {n: other.artifacts.get(n) for n in same} == {n: one.artifacts.get(n) for n in same}
+
+
+def test_a_task_of_ray_has_a_thread_for_each_cpu_and_no_more_than_there_are(
+    by_ray: RayExecutor, stage: Callable[..., Stage], setting: Setting
+) -> None:
+    for asked, given in ((1, 1), (10 * by_ray.concurrency, by_ray.concurrency)):
+        one = dataclasses.replace(stage("counts_threads"), resources=Resources(cpus=asked))
+        outcome = execute(
+            Plan(stages=(one,)), by_ray, setting, Progress((one,), {}, primary="", concurrency=1)
+        )[one.key]
+        assert outcome.done is not None, outcome.details
+        assert outcome.done.metrics["cost/threads"] == given
 
 
 def test_a_study_without_claims_is_decided_on_nothing(executed: str, small: Study) -> None:

@@ -30,8 +30,8 @@ PRUNED = 0.2  # of the pairs and classes, about what is evaluated as classes are
 BOUND_PASSES = 4.5  # through a VAE, for its bound: images are encoded once, their latents decoded eight times
 CHOSEN_FROM = 2_000  # validation rows that the choice of a layer looks at
 LAYERS = 5  # of the default network
-CELL_SECONDS = 1e-4  # a training row, of a linear readout of one penalty
-READOUT_SECONDS = 3.5e-3  # a training row, of a linear readout and the choice of its penalty
+CELL_SECONDS = 2e-4  # a training row, of a linear readout of one penalty
+READOUT_SECONDS = 1e-3  # a training row, of a readout and its one choice, a mean over kinds
 ENCODED = (VAESpec,)  # families whose latents are features
 CLASSIFIERS = (ClassifierSpec, TrunkClassifierSpec)
 

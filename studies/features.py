@@ -136,7 +136,7 @@ STUDY = Study(
             statistic=Level("chosen_behind_middle", by("diffusion_features")),
             relation="at_least",
             bound=0.5,
-            why="one for a layer behind the middle, zero for one before it",
+            why="one for a layer behind the middle, zero for the middle itself or one before it",
         ),
         Claim(
             name="little_noise",

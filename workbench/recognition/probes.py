@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.recognition.readouts import Neighbours, Probe, logistic, logistic_path, mlp_path
 from workbench.registry import UserError, look_up
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # 1e-4 was chosen of no features of either data set
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # 1e-4 was never chosen, on either data set
 NEIGHBOURS = (1, 5, 20)
 MLP_CHECKS, MLP_PATIENCE, LEAST_STEPS = 30, 5, 50  # one check an epoch, or every LEAST_STEPS steps
 QUICK_STRENGTH = 1e-2  # of the probe by which layers and noise levels are compared

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import run
-from benchmarks.contenders import Contender, Workbench, contenders
+from benchmarks.contenders import Contender, Training, Workbench, contenders
 from benchmarks.judges import Judges
 from benchmarks.report import RESULTS, Report, Row
 from pipelines import servers
@@ -96,12 +96,12 @@ def main() -> int:
             "validation split best; Frechet distances to the test split.",
         )
         floor = judges.distances(data.train.images[: arguments.rows])
-        report.rows.append(_row("real training images", "", 0.0, 0, floor, 0.0))
+        report.rows.append(_row("real training images", "", Training(0.0, 0), floor, 0.0))
         for contender, seconds in plan:
             print(f"training {contender.name} for {seconds:.0f} s", flush=True)
-            seen = contender.train(data, seconds, execution)
+            trained = contender.train(data, seconds, execution)
             sampler, values, speed = best(contender, judges, arguments, execution)
-            report.rows.append(_row(contender.name, sampler, seconds, seen, values, speed))
+            report.rows.append(_row(contender.name, sampler, trained, values, speed))
             report.notes = compared(report.rows)
             report.publish(arguments.out)  # each time: an interrupt leaves what was measured
 
@@ -118,8 +118,8 @@ def compared(rows: Sequence[Row]) -> list[str]:
             nearest = min(peers, key=lambda peer: float(peer[column]))
             ratio = float(nearest[column]) / float(row[column])
             notes.append(
-                f"{column}: that of the best peer, {nearest['network']}, after {nearest['training seconds']:g} s is "
-                f"{ratio:.3g} times the workbench's after {row['training seconds']:g} s."
+                f"{column}: that of the best peer, {nearest['network']}, after {nearest['training seconds']:.0f} s is "
+                f"{ratio:.3g} times the workbench's after {row['training seconds']:.0f} s."
             )
     if ours and peers:
         fastest = max(peers, key=lambda peer: float(peer["images/s drawn"]))
@@ -128,13 +128,13 @@ def compared(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _row(name: str, sampler: str, seconds: float, seen: int, values: dict[str, float], speed: float) -> Row:
+def _row(name: str, sampler: str, trained: Training, values: dict[str, float], speed: float) -> Row:
     named = {f"frechet[{space}]": value for space, value in values.items()}
     return {
         "network": name,
         "sampler": sampler,
-        "training seconds": seconds,
-        "images seen": seen,
+        "training seconds": trained.seconds,
+        "images seen": trained.images,
         **named,
         "images/s drawn": speed,
     }

@@ -68,15 +68,18 @@ def best(
 
 
 def planned(arguments: Arguments) -> list[tuple[Contender, float]]:
-    """The contenders asked for, with the seconds that each is trained. Raises UserError for a name that none has."""
-    every = [(one, arguments.seconds) for one in contenders(servers.state_directory() / "peers")]
-    every.append((Workbench(), arguments.seconds / REACHED_IN))
+    """The contenders asked for, with the share of the seconds that each is trained. Raises UserError for a name that
+    none has."""
+    every: list[tuple[Contender, float]] = [
+        (one, 1.0) for one in contenders(servers.state_directory() / "peers")
+    ]
+    every.append((Workbench(), 1 / REACHED_IN))
     for part in arguments.only:
         if not any(part in one.name for one, _ in every):
             known = "; ".join(dict.fromkeys(one.name for one, _ in every))
             raise UserError(f"only: {part!r} given; contenders are {known}")
     wanted = arguments.only or ("",)
-    return [(one, seconds) for one, seconds in every if any(part in one.name for part in wanted)]
+    return [(one, share) for one, share in every if any(part in one.name for part in wanted)]
 
 
 def main() -> int:
@@ -97,9 +100,14 @@ def main() -> int:
         )
         floor = judges.distances(data.train.images[: arguments.rows])
         report.rows.append(_row("real training images", "", Training(0.0, 0), floor, 0.0))
-        for contender, seconds in plan:
-            print(f"training {contender.name} for {seconds:.0f} s", flush=True)
-            trained = contender.train(data, seconds, execution)
+        seconds = arguments.seconds
+        for contender, share in plan:
+            print(f"training {contender.name} for {share * seconds:.0f} s", flush=True)
+            trained = contender.train(data, share * seconds, execution)
+            if isinstance(contender, Workbench):
+                # Its budget is a number of images: where the machine changed its speed meanwhile, the peers get the
+                # seconds that it took.
+                seconds = trained.seconds / share
             sampler, values, speed = best(contender, judges, arguments, execution)
             report.rows.append(_row(contender.name, sampler, trained, values, speed))
             report.notes = compared(report.rows)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import get_context
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,7 +68,13 @@ def main() -> int:
             evaluations[sampler] = model.evaluations(replace(spec, sampler=sampler))
         calls["dpmpp_2m, guided"] = _drawing(model, replace(spec, guidance=2.0), execution)
         evaluations["dpmpp_2m, guided"] = 2 * NFE
-        seconds = interleaved(calls, rounds=arguments.rounds, device=execution.device)
+        drawers = dict.fromkeys(calls, 1)
+        with ProcessPoolExecutor(execution.threads, mp_context=get_context("spawn")) as pool:
+            if execution.device.type == "cpu" and execution.threads > 1:
+                beside = f"dpmpp_2m, {execution.threads} side by side, a thread each"
+                calls[beside] = lambda: list(pool.map(_draw_alone, [spec] * execution.threads))
+                evaluations[beside], drawers[beside] = NFE, execution.threads
+            seconds = interleaved(calls, rounds=arguments.rounds, device=execution.device)
         flops = _flops(model)
         report = Report(
             name="sample",
@@ -74,7 +83,7 @@ def main() -> int:
             "the rate of a 3x3 convolution, forward, in the precision of the network.",
         )
         for name, taken in seconds.items():
-            speed = rows / taken.median
+            speed = drawers[name] * rows / taken.median
             report.rows.append(
                 {
                     "case": name,
@@ -113,6 +122,19 @@ def _bare(model: DiffusionModel, execution: Execution, rows: int) -> Callable[[]
 def _drawing(model: DiffusionModel, spec: SamplingSpec, execution: Execution) -> Callable[[], object]:
     data = random_dataset(SIDE)
     return lambda: draw(model, data, spec, execution, warm=True)
+
+
+@cache
+def _alone() -> tuple[Execution, DiffusionModel]:
+    execution = Execution.best(threads=1, gpu=False)
+    execution.apply()
+    return execution, network(execution)
+
+
+def _draw_alone(spec: SamplingSpec) -> None:
+    """As the stages of a study do: in a process of its own, on one thread."""
+    execution, model = _alone()
+    draw(model, random_dataset(SIDE), spec, execution, warm=True)
 
 
 def _flops(model: DiffusionModel) -> float:

@@ -14,14 +14,11 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-import torch
-
-from benchmarks import run
+from benchmarks import execution_on, run
 from benchmarks.judges import JUDGES, Judges
 from benchmarks.rates import Candidate, check_steps, outcome, tried
 from benchmarks.report import RESULTS, Report, Row
 from workbench.data import load
-from workbench.execution import Execution
 from workbench.nn import BACKBONES, Backbone
 from workbench.nn.layers import zeroed
 from workbench.presets.common import SOLVER
@@ -104,7 +101,7 @@ def main() -> int:
 
     def measure(arguments: Arguments) -> None:
         check(arguments)
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
+        execution = execution_on(arguments.threads)
         data = DataSpec(name=arguments.data)
         dataset = load(data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"

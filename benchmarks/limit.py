@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from benchmarks import run
+from benchmarks import execution_on, run
 from benchmarks.report import Report, Timing
 from benchmarks.timing import interleaved
 from workbench.execution import Execution
@@ -108,7 +108,7 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads(), gpu=arguments.gpu)
+        execution = execution_on(arguments.threads, gpu=arguments.gpu)
         report = Report(
             name="limit",
             title="What the machine can do",

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from benchmarks import run
+from benchmarks import execution_on, run
 from benchmarks.contenders import Contender, Training, Workbench, contenders
 from benchmarks.judges import Judges
 from benchmarks.report import RESULTS, Report, Row
@@ -87,7 +85,7 @@ def main() -> int:
 
     def measure(arguments: Arguments) -> None:
         plan = planned(arguments)
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
+        execution = execution_on(arguments.threads)
         spec = DataSpec(name="fashion_mnist")
         data = load(spec)
         judges = Judges(spec, data, arguments.rows, execution, arguments.judge_images)

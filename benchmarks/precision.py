@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import run
+from benchmarks import execution_on, run
 from benchmarks.judges import Judges
 from benchmarks.report import RESULTS, Report
 from pipelines.drawing import draw
@@ -63,7 +63,7 @@ def main() -> int:
             raise UserError(
                 f"seeds: {arguments.seeds} given; two different ones are needed to tell their spread"
             )
-        best = Execution.best(threads=arguments.threads or torch.get_num_threads())
+        best = execution_on(arguments.threads)
         spec = DataSpec(name=arguments.data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"
         data = load(spec)

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import tyro
 
 import studies
-from benchmarks import run
+from benchmarks import execution_on, run
 from benchmarks.judges import CNN, JUDGES, Judges
 from benchmarks.report import RESULTS, Report, Row
 from benchmarks.timing import interleaved
@@ -202,7 +201,7 @@ def main() -> int:
 
     def measure(arguments: Arguments) -> None:
         check(arguments)
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads())
+        execution = execution_on(arguments.threads)
         data = DataSpec(name=arguments.data)
         dataset = load(data)
         scale: Scale = "quick" if arguments.data == "digits" else "standard"

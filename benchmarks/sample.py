@@ -16,7 +16,7 @@ from multiprocessing import get_context
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import limit, run
+from benchmarks import execution_on, limit, run
 from benchmarks.report import Report, Timing
 from benchmarks.timing import interleaved
 from benchmarks.train import LEVELS, default_fit, random_dataset
@@ -55,7 +55,7 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads(), gpu=arguments.gpu)
+        execution = execution_on(arguments.threads, gpu=arguments.gpu)
         bound = limit.rates(execution, rounds=arguments.rounds)
         most = limit.convolution_limit(bound, execution.precision, "forward")
         model = network(execution)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.registry import UserError
+
 Case = Callable[[], object]
 LEAST_SECONDS = 0.2  # a case is repeated until one sample of its time is at least this long
 
@@ -25,7 +27,10 @@ class Seconds:
 def interleaved(
     cases: Mapping[str, Case], *, rounds: int, device: torch.device | None = None
 ) -> dict[str, Seconds]:
-    """The seconds of each case, measured `rounds` times in turn after a first call that is not counted."""
+    """The seconds of each case, measured `rounds` times in turn after a first call that is not counted. Raises
+    UserError for less than one round."""
+    if rounds < 1:
+        raise UserError(f"rounds: {rounds} given; a whole number from 1 is needed")
     repeats = {name: _repeats(case, device) for name, case in cases.items()}
     samples: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):

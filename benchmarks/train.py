@@ -15,7 +15,7 @@ from multiprocessing import get_context
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import limit, run
+from benchmarks import execution_on, limit, run
 from benchmarks.report import Report, Timing
 from workbench import training
 from workbench.data import Dataset, Split, to_float
@@ -103,7 +103,7 @@ def main() -> int:
     """Run the benchmark; returns its exit status."""
 
     def measure(arguments: Arguments) -> None:
-        execution = Execution.best(threads=arguments.threads or torch.get_num_threads(), gpu=arguments.gpu)
+        execution = execution_on(arguments.threads, gpu=arguments.gpu)
         all_cases = list(cases(execution))
         bound = limit.rates(execution, rounds=arguments.rounds)
         speeds: dict[str, list[float]] = {case.name: [] for case in all_cases}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import studies
-from benchmarks import last_layer, limit, memory, peers, rates, timing
+from benchmarks import execution_on, last_layer, limit, memory, peers, rates, timing
 from benchmarks.judges import JUDGES, Judges
 from benchmarks.peers import compared, planned
 from benchmarks.report import Report, Row, markdown
@@ -32,6 +32,13 @@ def test_cases_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     found = timing.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
     assert "".join(calls[-6:]) == "ababab"
     assert all(one.least <= one.median <= one.most for one in found.values())
+
+
+def test_fewer_threads_or_rounds_than_can_be_are_told() -> None:
+    with pytest.raises(UserError, match="threads: -3 given"):
+        execution_on(-3)
+    with pytest.raises(UserError, match="rounds: 0 given"):
+        timing.interleaved({"a": int}, rounds=0)
 
 
 def test_a_pass_backward_computes_both_gradients() -> None:
